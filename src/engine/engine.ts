@@ -1,0 +1,128 @@
+/**
+ * What every VM engine offers. An engine runs processes and devices; it never writes the store and remembers nothing:
+ * everything it needs to find a VM again is in the VM's directory and in what the kernel says of the process.
+ */
+
+import type { Duplex } from 'node:stream';
+
+export interface EngineDisk {
+  /** Name within the VM, `[a-z][a-z0-9-]*`; the first disk is the guest's /dev/vda. */
+  readonly name: string;
+  /** Absolute path of the image file. */
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+  readonly readOnly: boolean;
+}
+
+export interface EngineNic {
+  readonly name: string;
+  /** Existing tap device, usable by `EngineVmSpec.uid`; or user-mode networking without privileges. */
+  readonly backend: { readonly kind: 'tap'; readonly tap: string } | { readonly kind: 'user'; readonly restrict: boolean };
+  /** Six lower-case hex pairs joined by colons. */
+  readonly mac: string;
+}
+
+export interface EngineVmSpec {
+  readonly id: string;
+  /** The VM's directory: exists, private to `uid`; sockets, pid file and logs go here. */
+  readonly dir: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** Absolute paths. */
+  readonly kernel: string;
+  readonly initrd: string | null;
+  /** Added to what the engine itself needs on the kernel command line. */
+  readonly kernelArgs: readonly string[];
+  readonly disks: readonly EngineDisk[];
+  readonly nics: readonly EngineNic[];
+  /** `microvm` unless a device needs PCI; `auto` lets the engine choose. */
+  readonly machine: 'auto' | 'microvm' | 'q35';
+  /** Unprivileged uid and gid the VM's process runs under; null when the daemon itself is not root. */
+  readonly uid: number | null;
+  /** Enforced with cgroups where the host has them; ignored, and said so by `capabilities()`, where it has not. */
+  readonly limits: {
+    /** Hundredths of one CPU the process may use, null for no limit. */
+    readonly cpuPercent: number | null;
+    /** MiB the process may hold beside the guest's own memory, null for no limit. */
+    readonly memoryOverheadMiB: number | null;
+  };
+}
+
+export type EngineState = 'running' | 'paused' | 'absent';
+
+export interface EngineObservation {
+  readonly state: EngineState;
+  readonly pid: number | null;
+}
+
+export interface EngineCapabilities {
+  readonly name: string;
+  /** What runs the guest's code, by a real probe. */
+  readonly acceleration: 'kvm' | 'tcg';
+  /** Why that acceleration, for `berth doctor` and the log. */
+  readonly reason: string;
+  readonly version: string;
+  readonly cpuLimits: boolean;
+  readonly memoryLimits: boolean;
+}
+
+/** Why a VM's process ended: `shutdown` by the guest or by request, `reset` refused, `crashed` for anything else. */
+export interface EngineExit {
+  readonly id: string;
+  readonly reason: 'shutdown' | 'crashed';
+  /** For the operator's log. */
+  readonly detail: string;
+}
+
+export interface EngineUsage {
+  /** CPU time used so far. */
+  readonly cpuMicros: number;
+  readonly residentBytes: number;
+}
+
+export interface Engine {
+  readonly name: string;
+
+  /** Probes the host; the answer is remembered for this (kernel, engine build, host boot). */
+  capabilities(): Promise<EngineCapabilities>;
+
+  /** Starts the process and lets the guest run. Fails, with nothing left running, if it does not come up. */
+  start(spec: EngineVmSpec): Promise<void>;
+
+  /** Looks at the host: is a process of this VM alive, and does its guest run? Never throws for an absent VM. */
+  observe(id: string, dir: string): Promise<EngineObservation>;
+
+  /** Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends. */
+  watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void>;
+
+  pause(id: string, dir: string): Promise<void>;
+  resume(id: string, dir: string): Promise<void>;
+
+  /** Presses the ACPI power button. Returns at once; the guest may ignore it. */
+  powerButton(id: string, dir: string): Promise<void>;
+
+  /** Resolves true once the process is gone, false after `timeoutMs`. */
+  waitForExit(id: string, dir: string, timeoutMs: number): Promise<boolean>;
+
+  /** Ends the process and everything the engine made on the host for it (cgroup, sockets). Idempotent. */
+  destroy(id: string, dir: string): Promise<void>;
+
+  /** Opens the byte stream that guest-init serves. */
+  openChannel(id: string, dir: string): Promise<Duplex>;
+
+  /** Puts a new, empty writable layer over a running VM's disk; the old layer becomes immutable at that instant. */
+  switchDiskLayer(id: string, dir: string, disk: string, newLayer: string): Promise<void>;
+
+  /** Path of the guest's serial console log: bounded in size, older part in `<path>.1`. */
+  consoleLog(dir: string): string;
+  /** Path of the engine's own log. */
+  engineLog(dir: string): string;
+
+  usage(id: string, dir: string): Promise<EngineUsage | null>;
+
+  /** Ids of all VMs under `vmsRoot` (their directories' parent) with a live process, whether or not the store knows them. */
+  listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>>;
+
+  /** Lets go of connections and timers; VMs keep running. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,122 @@
+/** The host's view of guest-init: what can be asked of a running guest. */
+
+import type { Readable, Writable, Duplex } from 'node:stream';
+
+export interface GuestHello {
+  /** Version of the guest protocol; a different major is refused. */
+  readonly protocol: number;
+  /** Fresh for every boot of the guest kernel. */
+  readonly bootId: string;
+  /** Guest kernel release, e.g. `6.1.0-56-cloud-amd64`. */
+  readonly kernel: string;
+}
+
+export interface GuestNetworkConfig {
+  /** The guest's interface is found by its MAC. */
+  readonly mac: string;
+  /** Address with prefix length, e.g. `172.16.0.2/24`. */
+  readonly ipv4: string | null;
+  readonly gateway4: string | null;
+  readonly ipv6: string | null;
+  readonly gateway6: string | null;
+  /** Written to /etc/resolv.conf (in order); empty leaves the file alone. */
+  readonly nameservers: readonly string[];
+}
+
+/** What makes a booted guest a particular machine. Applied in one round trip before the VM counts as running. */
+export interface GuestIdentity {
+  readonly hostname: string;
+  /** Host wall clock, milliseconds since the epoch. */
+  readonly unixTimeMs: number;
+  /** Host random bytes credited to the guest kernel's CSPRNG, 32 to 512 bytes. */
+  readonly entropy: Uint8Array;
+  readonly network: GuestNetworkConfig | null;
+}
+
+export interface GuestExecRequest {
+  /** argv[0] is looked up in the guest's own fixed PATH, never in the caller's. 1 to 1024 entries, 1 MiB in all. */
+  readonly argv: readonly [string, ...string[]];
+  readonly cwd: string;
+  /** The whole environment of the process. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly uid: number;
+  readonly gid: number;
+  /** Milliseconds; the whole process group is killed when it is over. null: no limit. */
+  readonly timeoutMs: number | null;
+  /** Gives the process a terminal of this size; stdout carries both streams. */
+  readonly pty?: { readonly cols: number; readonly rows: number };
+  /** When true standard input is open until `stdin` ends; otherwise it is /dev/null. */
+  readonly stdin?: boolean;
+}
+
+export interface GuestExecExit {
+  /** 0 to 255, or null when the process was ended by a signal. */
+  readonly exitCode: number | null;
+  /** Signal number, or null. */
+  readonly signal: number | null;
+  readonly timedOut: boolean;
+  /** From fork to reap, measured in the guest, microseconds. */
+  readonly durationMicros: number;
+}
+
+export interface GuestExec {
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  readonly stdin: Writable;
+  /**
+   * Settles after both streams have ended. Rejects with BerthError `guest_interrupted` when the channel broke after the
+   * request may have reached the guest, `guest_unavailable` when it surely did not. Callers must never repeat the former.
+   */
+  readonly exit: Promise<GuestExecExit>;
+  resize(cols: number, rows: number): void;
+  /** Kills the whole process group. */
+  kill(): void;
+}
+
+export interface GuestUploadOptions {
+  /** Owner of what is written, whatever the archive says. */
+  readonly uid: number;
+  readonly gid: number;
+  /** Directory that must contain `dest` after symlinks are resolved (by openat2 RESOLVE_BENEATH or the like). */
+  readonly root: string;
+}
+
+export type GuestConnectTarget = { readonly unix: string } | { readonly port: number };
+
+export interface GuestClient {
+  /** Waits until guest-init answers on the channel; rejects with `guest_unavailable` after `timeoutMs`. */
+  ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello>;
+
+  /** Sets hostname, clock, entropy and network, mounts what is missing, grows the root file system to its disk. */
+  configure(identity: GuestIdentity): Promise<void>;
+
+  exec(request: GuestExecRequest): GuestExec;
+
+  /**
+   * Unpacks an uncompressed tar stream under `dest` (made if missing) as `uid:gid`, never through a symlink that leaves
+   * `root`. The caller has validated entry names and types; the guest side refuses what escapes all the same.
+   */
+  uploadTar(dest: string, tar: Readable, options: GuestUploadOptions): Promise<void>;
+
+  /** An uncompressed tar stream of a directory (entries `./…`) or one file, with the rights of `uid:gid`, beneath `root`. */
+  downloadTar(path: string, options: GuestUploadOptions): Promise<Readable>;
+
+  /** A byte stream to a unix socket or a loopback TCP port in the guest. */
+  connect(target: GuestConnectTarget): Promise<Duplex>;
+
+  /** Flushes file systems. */
+  sync(): Promise<void>;
+  /** Blocks writes to the root file system (FIFREEZE) until `thaw`, the session's end, or `maxMs`. */
+  freeze(maxMs: number): Promise<void>;
+  thaw(): Promise<void>;
+
+  /** Ends all processes (SIGTERM, then SIGKILL), syncs, unmounts, powers off or reboots. Resolves when accepted. */
+  powerOff(): Promise<void>;
+  reboot(): Promise<void>;
+
+  /** Ends the session; requests in flight fail. The guest kills what they were running. */
+  close(): void;
+}
+
+/** Opens a byte stream to the guest's channel; called again for every new session. */
+export type OpenChannel = () => Promise<Duplex>;

@@ -1,0 +1,78 @@
+/** VM networking on the host: what the VM service asks for. Implementations: the bridge (root) and user mode (no root). */
+
+import type { EngineNic } from '../engine/engine.ts';
+
+export interface Egress {
+  /** False blocks everything out of the VM, the gateway included, whatever `allow` says. */
+  readonly outbound: boolean;
+  /** Canonical IPv4/IPv6 CIDRs (see `parseCidr`) the VM may start connections to when `outbound`; empty: none. */
+  readonly allow: readonly string[];
+}
+
+export interface VmNetwork {
+  readonly vmId: string;
+  /** Tap device name, unique on the host, at most 15 characters. */
+  readonly tap: string;
+  readonly mac: string;
+  readonly ipv4: string;
+  readonly ipv6: string | null;
+  /** uid that may open the tap, null for root. */
+  readonly uid: number | null;
+  readonly egress: Egress;
+}
+
+export interface AddressPool {
+  /** Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses. */
+  candidates(): Iterable<string>;
+  /** How many there are. */
+  readonly size: number;
+}
+
+export interface NetworkPlan {
+  readonly kind: 'bridge' | 'user';
+  readonly prefix4: number;
+  readonly gateway4: string | null;
+  readonly prefix6: number | null;
+  readonly gateway6: string | null;
+  /** What guests are told to use as resolver. */
+  readonly nameservers: readonly string[];
+  readonly ipv4Pool: AddressPool;
+  /** The IPv6 address that goes with an IPv4 lease, null when IPv6 is off. */
+  ipv6For(ipv4: string): string | null;
+  /** The MAC that goes with an IPv4 lease: locally administered, unicast. */
+  macFor(ipv4: string): string;
+  /** The tap name that goes with an IPv4 lease; different for daemons with different bridges. */
+  tapFor(ipv4: string): string;
+}
+
+export interface Network {
+  readonly plan: NetworkPlan;
+
+  /**
+   * Makes the host ready and replaces whatever rules of ours are there by exactly those of `vms`, atomically: bridge and
+   * addresses, forwarding, the nftables table, the resolver. Removes taps of ours that no VM in `vms` owns.
+   * Safe to call at any time; running VMs keep their connections.
+   */
+  reconcile(vms: readonly VmNetwork[]): Promise<void>;
+
+  /** Rules first, then the tap: there is no moment at which the VM could send unfiltered. Idempotent. */
+  attach(vm: VmNetwork): Promise<void>;
+  /** Removes tap and rules. Idempotent. */
+  detach(vm: VmNetwork): Promise<void>;
+  /** True when tap and rules of the VM are in place. */
+  attached(vm: VmNetwork): Promise<boolean>;
+
+  nic(vm: VmNetwork): EngineNic;
+
+  /** Names of tap devices on the host that carry our prefix. */
+  listTaps(): Promise<readonly string[]>;
+
+  /** What the host offers and lacks, for `berth doctor`: one line each. */
+  diagnose(): Promise<readonly { readonly check: string; readonly ok: boolean; readonly detail: string; readonly advice: string }[]>;
+
+  /** Lets go of the resolver process; bridge, taps and rules stay for running VMs. */
+  close(): Promise<void>;
+
+  /** Removes bridge, taps, rules and resolver: the host as it was. */
+  teardown(): Promise<void>;
+}

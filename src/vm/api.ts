@@ -1,0 +1,43 @@
+/** The typed calls that API folders make. This is the only door through which a VM is changed. */
+
+import type { GuestClient } from '../guest/guest.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent } from './model.ts';
+
+export interface VmService {
+  readonly quotas: Quotas;
+  /** Grows with every change of any VM record: a cheap key for caches of rendered lists. */
+  readonly revision: number;
+
+  /** All VMs, oldest first. The array is shared and frozen; it is a new one after every change. */
+  list(): readonly Vm[];
+  /** Throws `vm_not_found`. */
+  get(id: string): Vm;
+
+  /** Resolves when the guest answers (state `running`). On any failure nothing of the VM is left. */
+  create(request: CreateVm): Promise<Vm>;
+  /** Throws `wrong_state` unless created or stopped. */
+  start(id: string): Promise<Vm>;
+  /** Throws `wrong_state` unless running or paused. */
+  stop(id: string, options?: StopOptions): Promise<Vm>;
+  reboot(id: string): Promise<Vm>;
+  pause(id: string): Promise<Vm>;
+  resume(id: string): Promise<Vm>;
+  /** Changes cpus, memory or disk (grow only) of a VM that is created or stopped. */
+  resize(id: string, change: { readonly cpus?: number; readonly memoryMiB?: number; readonly diskMiB?: number }): Promise<Vm>;
+  /** From any state. A second call throws `vm_not_found`. */
+  remove(id: string): Promise<void>;
+
+  /** The guest of a running VM. Throws `vm_not_found`, or `wrong_state` when it does not run. */
+  guest(id: string): GuestClient;
+
+  /** The last lines of a log, at most 1000, from its last 256 KiB. `updatedAt` is null when the log does not exist yet. */
+  log(id: string, kind: 'console' | 'engine', tail: number): Promise<{ readonly lines: readonly string[]; readonly truncated: boolean; readonly updatedAt: string | null }>;
+
+  snapshot(id: string): Promise<Snapshot>;
+  snapshots(): readonly Snapshot[];
+  getSnapshot(id: string): Snapshot;
+  removeSnapshot(id: string): Promise<void>;
+
+  /** Calls back for each event until the returned function is called. */
+  onEvent(listener: (event: VmEvent) => void): () => void;
+}

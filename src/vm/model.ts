@@ -1,0 +1,116 @@
+/** What a VM is. Records are immutable; a change makes a new record. */
+
+import type { Egress } from '../net/network.ts';
+
+export const vmStates = ['created', 'starting', 'running', 'paused', 'stopping', 'stopped', 'failed', 'removing'] as const;
+export type VmState = (typeof vmStates)[number];
+
+/** How the VM came to run the last time: a boot of its kernel, or restored memory. */
+export type StartMode = 'boot' | 'restore';
+
+export interface VmAddresses {
+  readonly ipv4: string;
+  readonly ipv6: string | null;
+  readonly mac: string;
+  readonly tap: string;
+}
+
+export interface Vm {
+  /** UUIDv4 unless the creator chose another. */
+  readonly id: string;
+  readonly name: string;
+  /** Owner; empty for the host's own operator. */
+  readonly tenant: string;
+  readonly state: VmState;
+  readonly engine: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** Virtual size of the root disk. */
+  readonly diskMiB: number;
+  readonly imageId: string | null;
+  /** Snapshot the VM was made from. */
+  readonly snapshotId: string | null;
+  readonly uid: number | null;
+  readonly addresses: VmAddresses;
+  readonly egress: Egress;
+  readonly startMode: StartMode | null;
+  /** ISO 8601, UTC, milliseconds. */
+  readonly createdAt: string;
+  readonly startedAt: string | null;
+  readonly stoppedAt: string | null;
+  /** Why the VM stopped or failed, in words fit for a client; null while all is well. */
+  readonly reason: string | null;
+  /** Free key-value pairs of the creator; at most 64 pairs. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface CreateVm {
+  readonly id?: string;
+  readonly name?: string;
+  readonly tenant?: string;
+  /** Whole number, at least 1. */
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** Virtual size of the root disk; smaller than the image's rootfs is raised to it; omitted: the configured default. */
+  readonly diskMiB?: number;
+  /** Omitted: the snapshot's image, else the default image. */
+  readonly imageId?: string;
+  readonly snapshotId?: string;
+  readonly egress: Egress;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** False leaves the VM in `created`; default true. */
+  readonly start?: boolean;
+}
+
+export interface Snapshot {
+  /** `snap-<uuid>`. */
+  readonly id: string;
+  readonly kind: 'disk' | 'memory';
+  readonly createdAt: string;
+  readonly sourceVmId: string;
+  readonly tenant: string;
+  readonly imageId: string | null;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+}
+
+export interface StopOptions {
+  /** Milliseconds the guest has to end by itself before the power button, and again before it is killed. */
+  readonly graceMs?: number;
+  /** Kill at once. */
+  readonly force?: boolean;
+}
+
+/** Something that happened, for activity feeds and watchers. Texts carry no secrets. */
+export interface VmEvent {
+  readonly id: number;
+  readonly at: string;
+  readonly type:
+    | 'vm.created'
+    | 'vm.started'
+    | 'vm.stopped'
+    | 'vm.paused'
+    | 'vm.resumed'
+    | 'vm.resized'
+    | 'vm.removed'
+    | 'vm.failed'
+    | 'snapshot.created'
+    | 'snapshot.removed';
+  readonly vmId: string;
+  readonly snapshotId?: string;
+}
+
+/** What the host lets VMs use in total, and one VM at most. */
+export interface Quotas {
+  readonly maxVms: number;
+  readonly maxCpusPerVm: number;
+  readonly maxMemoryMiBPerVm: number;
+  readonly minMemoryMiBPerVm: number;
+  readonly maxDiskMiBPerVm: number;
+  /** Sums over VMs that run or start. */
+  readonly totalCpus: number;
+  readonly totalMemoryMiB: number;
+  /** Sum of virtual disk sizes over all VMs. */
+  readonly totalDiskMiB: number;
+}

@@ -66,10 +66,10 @@ export interface EngineCapabilities {
   readonly memoryLimits: boolean;
 }
 
-/** Why a VM's process ended: `shutdown` by the guest or by request, `reset` refused, `crashed` for anything else. */
+/** Why a VM's process ended: powered off, rebooted by its guest (the engine ends the process, the service starts it anew), or anything else.
 export interface EngineExit {
   readonly id: string;
-  readonly reason: 'shutdown' | 'crashed';
+  readonly reason: 'shutdown' | 'reset' | 'crashed';
   /** For the operator's log. */
   readonly detail: string;
 }

@@ -23,7 +23,10 @@ export interface VmService {
   pause(id: string): Promise<Vm>;
   resume(id: string): Promise<Vm>;
   /** Changes cpus, memory or disk (grow only) of a VM that is created or stopped. */
-  resize(id: string, change: { readonly cpus?: number; readonly memoryMiB?: number; readonly diskMiB?: number }): Promise<Vm>;
+  resize(
+    id: string,
+    change: { readonly cpus?: number; readonly memoryMiB?: number; readonly diskMiB?: number },
+  ): Promise<Vm>;
   /** From any state. A second call throws `vm_not_found`. */
   remove(id: string): Promise<void>;
 
@@ -31,7 +34,11 @@ export interface VmService {
   guest(id: string): GuestClient;
 
   /** The last lines of a log, at most 1000, from its last 256 KiB. `updatedAt` is null when the log does not exist yet. */
-  log(id: string, kind: 'console' | 'engine', tail: number): Promise<{ readonly lines: readonly string[]; readonly truncated: boolean; readonly updatedAt: string | null }>;
+  log(
+    id: string,
+    kind: 'console' | 'engine',
+    tail: number,
+  ): Promise<{ readonly lines: readonly string[]; readonly truncated: boolean; readonly updatedAt: string | null }>;
 
   snapshot(id: string): Promise<Snapshot>;
   snapshots(): readonly Snapshot[];

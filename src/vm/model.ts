@@ -2,7 +2,16 @@
 
 import type { Egress } from '../net/network.ts';
 
-export const vmStates = ['created', 'starting', 'running', 'paused', 'stopping', 'stopped', 'failed', 'removing'] as const;
+export const vmStates = [
+  'created',
+  'starting',
+  'running',
+  'paused',
+  'stopping',
+  'stopped',
+  'failed',
+  'removing',
+] as const;
 export type VmState = (typeof vmStates)[number];
 
 /** How the VM came to run the last time: a boot of its kernel, or restored memory. */

@@ -1,0 +1,121 @@
+import { type Kysely, sql } from 'kysely';
+import type { Schema } from './schema.ts';
+
+/**
+ * The schema's history, oldest first. A migration that has been released is never edited: a change is a new entry.
+ * Each runs in a transaction of its own together with the new version number.
+ */
+const migrations: readonly (readonly string[])[] = [
+  [
+    // Every lease is a UNIQUE column: two VMs with one address cannot be written at all.
+    `CREATE TABLE vms (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL UNIQUE,
+      name TEXT NOT NULL,
+      tenant TEXT NOT NULL,
+      state TEXT NOT NULL,
+      engine TEXT NOT NULL,
+      cpus INTEGER NOT NULL,
+      memory_mib INTEGER NOT NULL,
+      disk_mib INTEGER NOT NULL,
+      image_id TEXT,
+      snapshot_id TEXT,
+      uid INTEGER UNIQUE,
+      ipv4 TEXT NOT NULL UNIQUE,
+      ipv6 TEXT UNIQUE,
+      mac TEXT NOT NULL UNIQUE,
+      tap TEXT NOT NULL UNIQUE,
+      egress TEXT NOT NULL,
+      start_mode TEXT,
+      created_at TEXT NOT NULL,
+      started_at TEXT,
+      stopped_at TEXT,
+      reason TEXT,
+      labels TEXT NOT NULL
+    ) STRICT`,
+    `CREATE TABLE operations (
+      vm_id TEXT NOT NULL PRIMARY KEY,
+      kind TEXT NOT NULL,
+      detail TEXT NOT NULL,
+      started_at TEXT NOT NULL
+    ) STRICT`,
+    `CREATE TABLE images (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL UNIQUE,
+      name TEXT NOT NULL,
+      directory TEXT NOT NULL UNIQUE,
+      record TEXT NOT NULL,
+      is_default INTEGER NOT NULL DEFAULT 0
+    ) STRICT`,
+    `CREATE UNIQUE INDEX images_one_default ON images (is_default) WHERE is_default = 1`,
+    `CREATE TABLE snapshots (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL UNIQUE,
+      kind TEXT NOT NULL,
+      created_at TEXT NOT NULL,
+      source_vm_id TEXT NOT NULL,
+      tenant TEXT NOT NULL,
+      image_id TEXT,
+      cpus INTEGER NOT NULL,
+      memory_mib INTEGER NOT NULL,
+      disk_mib INTEGER NOT NULL,
+      layer TEXT NOT NULL
+    ) STRICT`,
+    `CREATE TABLE api_keys (
+      id TEXT NOT NULL PRIMARY KEY,
+      name TEXT NOT NULL,
+      prefix TEXT NOT NULL UNIQUE,
+      secret_sha256 TEXT NOT NULL,
+      created_at TEXT NOT NULL,
+      expires_at TEXT,
+      revoked_at TEXT,
+      last_used_at TEXT
+    ) STRICT`,
+    `CREATE TABLE exec_log (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL,
+      vm_id TEXT NOT NULL,
+      type TEXT NOT NULL,
+      at TEXT NOT NULL,
+      entry TEXT NOT NULL
+    ) STRICT`,
+    `CREATE INDEX exec_log_by_vm ON exec_log (vm_id, seq)`,
+    `CREATE TABLE activity (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      at TEXT NOT NULL,
+      type TEXT NOT NULL,
+      entity_type TEXT,
+      entity_id TEXT,
+      message TEXT NOT NULL,
+      meta TEXT
+    ) STRICT`,
+  ],
+];
+
+/** The data directory was written by a newer Berth; it is left untouched. */
+export class NewerSchemaError extends Error {
+  constructor(found: number) {
+    super(
+      `the database has schema version ${found}, this build knows ${migrations.length}: install the newer version again`,
+    );
+    this.name = 'NewerSchemaError';
+  }
+}
+
+/** Brings the database to the current schema. Throws {@link NewerSchemaError} rather than guess at an unknown one. */
+export async function migrate(db: Kysely<Schema>): Promise<void> {
+  const found = await version(db);
+  if (found > migrations.length) throw new NewerSchemaError(found);
+  for (let next = found; next < migrations.length; next++) {
+    await db.transaction().execute(async (trx) => {
+      for (const statement of migrations[next]!) await sql.raw(statement).execute(trx);
+      // user_version is part of the database header and so of the transaction.
+      await sql.raw(`PRAGMA user_version = ${next + 1}`).execute(trx);
+    });
+  }
+}
+
+async function version(db: Kysely<Schema>): Promise<number> {
+  const result = await sql<{ user_version: number }>`PRAGMA user_version`.execute(db);
+  return result.rows[0]?.user_version ?? 0;
+}

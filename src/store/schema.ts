@@ -1,0 +1,104 @@
+/** Tables as Kysely sees them. Times are ISO 8601 texts, booleans 0 or 1, structured values JSON. */
+
+import type { Generated } from 'kysely';
+
+export interface VmTable {
+  /** Order of creation. */
+  seq: Generated<number>;
+  id: string;
+  name: string;
+  tenant: string;
+  state: string;
+  engine: string;
+  cpus: number;
+  memory_mib: number;
+  disk_mib: number;
+  image_id: string | null;
+  snapshot_id: string | null;
+  uid: number | null;
+  ipv4: string;
+  ipv6: string | null;
+  mac: string;
+  tap: string;
+  egress: string;
+  start_mode: string | null;
+  created_at: string;
+  started_at: string | null;
+  stopped_at: string | null;
+  reason: string | null;
+  labels: string;
+}
+
+/** The journal: what was being done to a VM. A row exists exactly while the operation is in flight. */
+export interface OperationTable {
+  vm_id: string;
+  kind: string;
+  /** JSON: what the operation needs to be finished or undone by a later daemon. */
+  detail: string;
+  started_at: string;
+}
+
+export interface ImageTable {
+  seq: Generated<number>;
+  id: string;
+  name: string;
+  directory: string;
+  /** JSON of the image's record. */
+  record: string;
+  is_default: number;
+}
+
+export interface SnapshotTable {
+  seq: Generated<number>;
+  id: string;
+  kind: string;
+  created_at: string;
+  source_vm_id: string;
+  tenant: string;
+  image_id: string | null;
+  cpus: number;
+  memory_mib: number;
+  disk_mib: number;
+  /** File name of the newest disk layer in the snapshot's directory. */
+  layer: string;
+}
+
+export interface ApiKeyTable {
+  id: string;
+  name: string;
+  prefix: string;
+  secret_sha256: string;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+  last_used_at: string | null;
+}
+
+export interface ExecLogTable {
+  seq: Generated<number>;
+  id: string;
+  vm_id: string;
+  type: string;
+  at: string;
+  entry: string;
+}
+
+export interface ActivityTable {
+  seq: Generated<number>;
+  at: string;
+  type: string;
+  entity_type: string | null;
+  entity_id: string | null;
+  message: string;
+  meta: string | null;
+}
+
+export interface Schema {
+  vms: VmTable;
+  operations: OperationTable;
+  images: ImageTable;
+  snapshots: SnapshotTable;
+  api_keys: ApiKeyTable;
+  exec_log: ExecLogTable;
+  activity: ActivityTable;
+}

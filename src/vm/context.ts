@@ -1,0 +1,50 @@
+import type { Admission } from '../common/concurrency.ts';
+import type { Log } from '../common/log.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { GuestClient, OpenChannel } from '../guest/guest.ts';
+import type { ImageStore } from '../image/images.ts';
+import type { Network } from '../net/network.ts';
+import type { SnapshotStore } from '../store/snapshot-store.ts';
+import type { Operation, VmStore } from '../store/vm-store.ts';
+import type { VmLayout } from './layout.ts';
+import type { LiveVms } from './live.ts';
+import type { Quotas, Vm } from './model.ts';
+
+export interface VmSettings {
+  readonly quotas: Quotas;
+  /** Size of a root disk nobody asked a size for, MiB; an image that is larger keeps its own size. */
+  readonly defaultDiskMiB: number;
+  /** Milliseconds from process start to the guest's first answer. */
+  readonly bootTimeoutMs: number;
+  /** Milliseconds a guest has to shut down, first by itself, then by the power button. */
+  readonly stopGraceMs: number;
+  /** First of the uids that VM processes run under; null when the daemon is not root. */
+  readonly uidBase: number | null;
+  /** Hundredths of one CPU a VM may use for each of its vCPUs, null for no limit. */
+  readonly cpuPercentPerCpu: number | null;
+  /** MiB a VM's process may hold beside the guest's memory, null for no limit. */
+  readonly memoryOverheadMiB: number | null;
+}
+
+/** Everything the VM room works with; made once by the daemon. */
+export interface VmDependencies {
+  readonly store: VmStore;
+  readonly snapshots: SnapshotStore;
+  readonly engine: Engine;
+  readonly network: Network;
+  readonly images: ImageStore;
+  readonly layout: VmLayout;
+  readonly guestClient: (open: OpenChannel) => GuestClient;
+  readonly settings: VmSettings;
+  /** Boots and restores at a time. */
+  readonly admission: Admission;
+  readonly log: Log;
+}
+
+/** What the steps of one operation share. */
+export interface OperationContext {
+  readonly deps: VmDependencies;
+  readonly live: LiveVms;
+  readonly vm: Vm;
+  readonly detail: Operation['detail'];
+}

@@ -1,0 +1,54 @@
+import { join } from 'node:path';
+
+/**
+ * Where a VM's files are. The directory belongs to the daemon; only `run/` and the disk layers belong to the VM's own
+ * uid, so that a VM's process can change nothing but its disk and its sockets. Names of layers are unique, and a layer
+ * names the one below it relatively, so that a chain of hard links works in any directory.
+ */
+export class VmLayout {
+  readonly home: string;
+
+  constructor(home: string) {
+    this.home = home;
+  }
+
+  get vmsRoot(): string {
+    return join(this.home, 'vms');
+  }
+
+  get snapshotsRoot(): string {
+    return join(this.home, 'snapshots');
+  }
+
+  dir(vmId: string): string {
+    return join(this.vmsRoot, vmId);
+  }
+
+  /** The engine's directory: sockets, pid file, logs. */
+  run(vmId: string): string {
+    return join(this.dir(vmId), 'run');
+  }
+
+  manifest(vmId: string): string {
+    return join(this.dir(vmId), 'manifest.json');
+  }
+
+  kernel(vmId: string): string {
+    return join(this.dir(vmId), 'vmlinux');
+  }
+
+  initrd(vmId: string): string {
+    return join(this.dir(vmId), 'initrd');
+  }
+
+  snapshot(id: string): string {
+    return join(this.snapshotsRoot, id);
+  }
+}
+
+/** Root file system at the bottom of every chain of layers. */
+export const baseName = 'base.ext4';
+
+export function isLayerName(name: string): boolean {
+  return /^layer-[0-9a-f-]{36}\.qcow2$/.test(name);
+}

@@ -1,0 +1,27 @@
+import { BerthError } from '../common/errors.ts';
+import type { NetworkPlan } from '../net/network.ts';
+import type { Vm, VmAddresses } from './model.ts';
+
+/** How many uids a daemon hands out, from its base on. */
+export const uidCount = 10_000;
+
+/**
+ * The lowest addresses no VM holds, so that released ones are used again. The store's UNIQUE columns have the last word.
+ * Throws `quota_exceeded` when the network is full.
+ */
+export function allocateAddresses(vms: readonly Vm[], plan: NetworkPlan): VmAddresses {
+  const taken = new Set(vms.map((vm) => vm.addresses.ipv4));
+  for (const ipv4 of plan.ipv4Pool.candidates()) {
+    if (taken.has(ipv4)) continue;
+    return { ipv4, ipv6: plan.ipv6For(ipv4), mac: plan.macFor(ipv4), tap: plan.tapFor(ipv4) };
+  }
+  throw new BerthError('quota_exceeded', { resource: 'Address', limit: `${plan.ipv4Pool.size}`, setting: 'network' });
+}
+
+/** The lowest free uid from `base` on; null when processes run under the daemon's own uid. */
+export function allocateUid(vms: readonly Vm[], base: number | null): number | null {
+  if (base === null) return null;
+  const taken = new Set(vms.map((vm) => vm.uid));
+  for (let uid = base; uid < base + uidCount; uid++) if (!taken.has(uid)) return uid;
+  throw new BerthError('quota_exceeded', { resource: 'User id', limit: `${uidCount}`, setting: 'uids' });
+}

@@ -1,0 +1,77 @@
+import type { Operation, OperationKind } from '../store/vm-store.ts';
+import type { OperationContext, VmDependencies } from './context.ts';
+import type { LiveVms } from './live.ts';
+import type { Vm } from './model.ts';
+import type { Records } from './records.ts';
+import { runSteps, type Step } from './run-steps.ts';
+import { guestStep } from './steps/host.ts';
+
+/**
+ * The life of one operation: intent into the journal, steps, outcome. The record in memory follows the store, never the
+ * other way round.
+ */
+export class Operations {
+  readonly deps: VmDependencies;
+  readonly live: LiveVms;
+  readonly records: Records;
+
+  constructor(deps: VmDependencies, live: LiveVms, records: Records) {
+    this.deps = deps;
+    this.live = live;
+    this.records = records;
+  }
+
+  context(vm: Vm, operation: Operation): OperationContext {
+    return { deps: this.deps, live: this.live, vm, detail: operation.detail };
+  }
+
+  /** Writes a new VM's row and the intent to build it. */
+  async reserve(vm: Vm, operation: Operation): Promise<Vm> {
+    await this.deps.store.insert(vm, operation);
+    return this.records.put(vm);
+  }
+
+  async begin(vm: Vm, operation: Operation): Promise<Vm> {
+    await this.deps.store.begin(vm, operation);
+    return this.records.put(vm);
+  }
+
+  async finish(vm: Vm, change: Partial<Vm>): Promise<Vm> {
+    const next = { ...vm, ...change };
+    await this.deps.store.finish(next);
+    return this.records.put(next);
+  }
+
+  async save(vm: Vm): Promise<Vm> {
+    await this.deps.store.update(vm);
+    return this.records.put(vm);
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.deps.store.delete(id);
+    this.records.delete(id);
+  }
+
+  /** Runs the steps, boots only as many at a time as the host has cores for, and logs what each took. */
+  async run(plan: readonly Step<OperationContext>[], vm: Vm, operation: Operation): Promise<void> {
+    const started = performance.now();
+    const run = () => runSteps(operation.kind, plan, this.context(vm, operation), this.deps.log);
+    const steps = plan.includes(guestStep) ? await this.deps.admission.run(run) : await run();
+    const totalMicros = Math.round((performance.now() - started) * 1000);
+    this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
+  }
+}
+
+export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {
+  return { vmId, kind, detail, startedAt: new Date().toISOString() };
+}
+
+/** What changes in a record when the VM has come up. */
+export function runningNow(): Partial<Vm> {
+  return { state: 'running', startMode: 'boot', startedAt: new Date().toISOString(), stoppedAt: null, reason: null };
+}
+
+/** What changes in a record when the VM is down; `reason` says why, null when it was asked for. */
+export function stoppedNow(reason: string | null): Partial<Vm> {
+  return { state: 'stopped', stoppedAt: new Date().toISOString(), reason };
+}

@@ -1,0 +1,62 @@
+import { BerthError } from '../common/errors.ts';
+import type { Vm, VmEvent } from './model.ts';
+
+/** Every VM's current record in memory, as the store has it. One daemon owns a data directory, so nobody else changes it. */
+export class Records {
+  readonly #byId = new Map<string, Vm>();
+  #list: readonly Vm[] | null = null;
+  #revision = 0;
+  #eventId = 0;
+  readonly #listeners = new Set<(event: VmEvent) => void>();
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  list(): readonly Vm[] {
+    this.#list ??= Object.freeze([...this.#byId.values()]);
+    return this.#list;
+  }
+
+  find(id: string): Vm | undefined {
+    return this.#byId.get(id);
+  }
+
+  get(id: string): Vm {
+    const vm = this.#byId.get(id);
+    if (!vm) throw new BerthError('vm_not_found', { id });
+    return vm;
+  }
+
+  put(vm: Vm): Vm {
+    const record = Object.freeze(vm);
+    this.#byId.set(record.id, record);
+    this.#changed();
+    return record;
+  }
+
+  delete(id: string): void {
+    if (this.#byId.delete(id)) this.#changed();
+  }
+
+  #changed(): void {
+    this.#revision++;
+    this.#list = null;
+  }
+
+  emit(type: VmEvent['type'], vmId: string, snapshotId?: string): void {
+    const event: VmEvent = {
+      id: ++this.#eventId,
+      at: new Date().toISOString(),
+      type,
+      vmId,
+      ...(snapshotId === undefined ? {} : { snapshotId }),
+    };
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  subscribe(listener: (event: VmEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}

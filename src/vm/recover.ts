@@ -1,0 +1,96 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Operation } from '../store/vm-store.ts';
+import { growDisk } from './grow-disk.ts';
+import type { Vm } from './model.ts';
+import { type Operations, runningNow, stoppedNow } from './operations.ts';
+import { createPlan, removePlan, snapshotPlan, startPlan, stopPlan } from './plans.ts';
+import { finishSteps, undoSteps } from './run-steps.ts';
+import { networkOf } from './steps/host.ts';
+
+/**
+ * Makes the host agree with the store after a daemon is gone, however it went. What was being built is taken back, what
+ * was being taken down is taken down; then each VM's state is what is observed, not what was written.
+ */
+export async function recover(operations: Operations, snapshotIds: ReadonlySet<string>): Promise<void> {
+  const { deps, records } = operations;
+  const vms = await deps.store.list();
+  const known = new Set(vms.map((vm) => vm.id));
+  for (const vm of vms) records.put(vm);
+
+  const live = await deps.engine.listLive(deps.layout.vmsRoot);
+  for (const id of live.keys()) {
+    if (known.has(id)) continue;
+    deps.log.warn({ vm: id }, 'ending a VM process that belongs to no VM');
+    await deps.engine.destroy(id, deps.layout.run(id));
+  }
+  // Rules of running VMs are put back in one transaction before anything else: they hold whatever happens below.
+  await deps.network.reconcile(vms.filter((vm) => live.has(vm.id)).map(networkOf));
+
+  for (const operation of await deps.store.operations()) {
+    const vm = records.find(operation.vmId);
+    if (vm) await settle(operations, vm, operation);
+  }
+  for (const vm of records.list()) await observe(operations, vm);
+  await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
+  await sweepDirectory(deps.layout.snapshotsRoot, (name) => snapshotIds.has(name));
+}
+
+async function settle(operations: Operations, vm: Vm, operation: Operation): Promise<void> {
+  const { deps } = operations;
+  const context = operations.context(vm, operation);
+  deps.log.warn({ vm: vm.id, operation: operation.kind }, 'settling an operation that was cut off');
+  switch (operation.kind) {
+    case 'create':
+      await undoSteps('create', [...createPlan, ...startPlan], context, deps.log);
+      await operations.forget(vm.id);
+      return;
+    case 'start':
+      await undoSteps('start', startPlan, context, deps.log);
+      await operations.finish(vm, stoppedNow('the daemon ended while the VM started'));
+      return;
+    case 'stop':
+      await finishSteps(stopPlan, context);
+      await operations.finish(vm, stoppedNow(null));
+      return;
+    case 'remove':
+      await finishSteps(removePlan, context);
+      await operations.forget(vm.id);
+      return;
+    case 'resize':
+      await growDisk(vm, deps.layout);
+      await operations.finish(vm, {});
+      return;
+    case 'snapshot':
+      await undoSteps('snapshot', snapshotPlan, context, deps.log);
+      await operations.finish(vm, {});
+      return;
+  }
+}
+
+/** Adopts a VM that runs, and settles one whose process ended while nobody watched. */
+async function observe(operations: Operations, vm: Vm): Promise<void> {
+  const { deps, live } = operations;
+  const dir = deps.layout.run(vm.id);
+  const { state } = await deps.engine.observe(vm.id, dir);
+  const shouldRun = vm.state === 'running' || vm.state === 'paused';
+  if (state === 'absent') {
+    if (!shouldRun) return;
+    await deps.engine.destroy(vm.id, dir);
+    await deps.network.detach(networkOf(vm));
+    await operations.finish(vm, stoppedNow('its process ended while the daemon was away'));
+    return;
+  }
+  if (!shouldRun) {
+    await deps.engine.destroy(vm.id, dir);
+    await deps.network.detach(networkOf(vm));
+    return;
+  }
+  await live.adopt(vm.id);
+  if (vm.state !== state) await operations.save({ ...vm, ...(state === 'running' ? runningNow() : { state }) });
+}
+
+async function sweepDirectory(root: string, isKnown: (name: string) => boolean): Promise<void> {
+  for (const name of await readdir(root))
+    if (!isKnown(name)) await rm(join(root, name), { recursive: true, force: true });
+}

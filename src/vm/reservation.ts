@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import { BerthError } from '../common/errors.ts';
+import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import type { Operation } from '../store/vm-store.ts';
+import type { VmDependencies } from './context.ts';
+import { allocateAddresses, allocateUid } from './leases.ts';
+import type { CreateVm, Vm } from './model.ts';
+import { journalEntry } from './operations.ts';
+import { checkSize, checkTotals } from './quotas.ts';
+import { newLayerName } from './steps/files.ts';
+
+/** Space left alone on the file system that holds the VMs' disks, MiB. */
+const reservedDiskMiB = 256;
+
+const bytesPerMiB = 1024 * 1024;
+
+/**
+ * Everything that can be refused about a new VM is refused here, before anything is touched; what comes out is the record
+ * with its leases and the journal entry. Callers run this one at a time, or two VMs would be given one address.
+ */
+export async function prepareVm(
+  request: CreateVm,
+  others: readonly Vm[],
+  snapshot: StoredSnapshot | null,
+  deps: VmDependencies,
+): Promise<{ vm: Vm; operation: Operation }> {
+  const { images, network, settings, engine } = deps;
+  const id = request.id ?? randomUUID();
+  if (others.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
+  const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
+  const demand = {
+    cpus: request.cpus,
+    memoryMiB: request.memoryMiB,
+    diskMiB: Math.max(request.diskMiB ?? settings.defaultDiskMiB, smallestDiskMiB(imageId, snapshot, deps)),
+  };
+  checkSize(demand, settings.quotas);
+  checkTotals(others, demand, settings.quotas, { active: request.start !== false });
+  await checkSpace(deps.layout.home);
+  // Proves that the image is whole, and makes its initramfs if this build has none yet.
+  if (!snapshot) await images.files(imageId ?? '');
+  const vm: Vm = {
+    id,
+    name: request.name ?? `vm-${id.slice(0, 8)}`,
+    tenant: request.tenant ?? '',
+    state: request.start === false ? 'created' : 'starting',
+    engine: engine.name,
+    ...demand,
+    imageId,
+    snapshotId: snapshot?.id ?? null,
+    uid: allocateUid(others, settings.uidBase),
+    addresses: allocateAddresses(others, network.plan),
+    egress: request.egress,
+    startMode: null,
+    createdAt: new Date().toISOString(),
+    startedAt: null,
+    stoppedAt: null,
+    reason: null,
+    labels: request.labels ?? {},
+  };
+  const operation = journalEntry(id, 'create', {
+    layer: newLayerName(),
+    snapshotId: snapshot?.id ?? null,
+    belowLayer: snapshot?.layer ?? null,
+  });
+  return { vm, operation };
+}
+
+function imageFor(request: CreateVm, { images }: VmDependencies): string {
+  const image = request.imageId === undefined ? images.default() : images.get(request.imageId);
+  if (!image) throw new BerthError('no_default_image');
+  if (!image.kernel || !image.rootfs) throw new BerthError('image_incomplete');
+  return image.id;
+}
+
+function smallestDiskMiB(imageId: string | null, snapshot: StoredSnapshot | null, { images }: VmDependencies): number {
+  if (snapshot) return snapshot.diskMiB;
+  const bytes = imageId === null ? 0 : (images.get(imageId).rootfs?.bytes ?? 0);
+  return Math.ceil(bytes / bytesPerMiB);
+}
+
+async function checkSpace(home: string): Promise<void> {
+  const { bavail, bsize } = await statfs(home);
+  if ((bavail * bsize) / bytesPerMiB < reservedDiskMiB) throw new BerthError('insufficient_storage');
+}

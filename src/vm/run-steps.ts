@@ -1,0 +1,77 @@
+import { failpoint } from '../common/failpoint.ts';
+import type { Log } from '../common/log.ts';
+
+/**
+ * One measured, repeatable part of an operation. `run` and `undo` look at the host before they act: either may be called
+ * when the other, or itself, was cut off half-way by a crash.
+ */
+export interface Step<C> {
+  readonly name: string;
+  /** False leaves the step out; default true. */
+  needed?(context: C): boolean;
+  run(context: C): Promise<void>;
+  /** Puts the host back as it was before `run`. Absent when there is nothing to put back. */
+  undo?(context: C): Promise<void>;
+  /** Whether the host is as `run` leaves it: lets an operation that is finished after a crash skip what was done. */
+  check?(context: C): Promise<boolean>;
+}
+
+export interface StepTiming {
+  readonly name: string;
+  readonly micros: number;
+}
+
+/** Runs steps in order. When one fails, it and those before it are undone in reverse, and the failure is thrown. */
+export async function runSteps<C>(
+  operation: string,
+  steps: readonly Step<C>[],
+  context: C,
+  log: Log,
+): Promise<readonly StepTiming[]> {
+  const timings: StepTiming[] = [];
+  const begun: Step<C>[] = [];
+  try {
+    for (const step of steps) {
+      if (step.needed?.(context) === false) continue;
+      failpoint(`${operation}.${step.name}.before`);
+      begun.push(step);
+      const started = performance.now();
+      await step.run(context);
+      timings.push({ name: step.name, micros: Math.round((performance.now() - started) * 1000) });
+      failpoint(`${operation}.${step.name}.after`);
+    }
+  } catch (error) {
+    await undoSteps(operation, begun, context, log);
+    throw error;
+  }
+  return timings;
+}
+
+/** Undoes steps in reverse order. Each is tried, whatever became of the others; failures are logged and reported. */
+export async function undoSteps<C>(
+  operation: string,
+  steps: readonly Step<C>[],
+  context: C,
+  log: Log,
+): Promise<boolean> {
+  let clean = true;
+  for (const step of steps.toReversed()) {
+    if (!step.undo || step.needed?.(context) === false) continue;
+    try {
+      await step.undo(context);
+    } catch (error) {
+      clean = false;
+      log.error({ err: error, operation, step: step.name }, 'a step could not be undone');
+    }
+  }
+  return clean;
+}
+
+/** Carries an interrupted operation to its end: steps whose outcome is already there are left alone. */
+export async function finishSteps<C>(steps: readonly Step<C>[], context: C): Promise<void> {
+  for (const step of steps) {
+    if (step.needed?.(context) === false) continue;
+    if (await step.check?.(context)) continue;
+    await step.run(context);
+  }
+}

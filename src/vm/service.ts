@@ -1,0 +1,265 @@
+import { Serial } from '../common/concurrency.ts';
+import { BerthError } from '../common/errors.ts';
+import type { EngineExit } from '../engine/engine.ts';
+import type { GuestClient } from '../guest/guest.ts';
+import type { VmService } from './api.ts';
+import type { VmDependencies } from './context.ts';
+import { growDisk } from './grow-disk.ts';
+import { LiveVms } from './live.ts';
+import { type LogTail, readLogTail } from './log-tail.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
+import { journalEntry, Operations, runningNow, stoppedNow } from './operations.ts';
+import { createPlan, removePlan, startPlan, stopPlan } from './plans.ts';
+import { checkSize, checkTotals } from './quotas.ts';
+import { Records } from './records.ts';
+import { recover } from './recover.ts';
+import { prepareVm } from './reservation.ts';
+import { Snapshots } from './snapshots.ts';
+
+/** The one door through which VMs are changed: validates, reserves, journals, runs the steps. */
+export class Vms implements VmService {
+  readonly #deps: VmDependencies;
+  readonly #records = new Records();
+  readonly #live: LiveVms;
+  readonly #operations: Operations;
+  readonly #snapshots: Snapshots;
+  /** Operations on one VM, one after another. */
+  readonly #serial = new Serial<string>();
+  readonly #reservations = new Serial<'reserve'>();
+  #closing = false;
+
+  private constructor(deps: VmDependencies) {
+    this.#deps = deps;
+    this.#live = new LiveVms({ ...deps, onExit: (exit) => this.#onExit(exit) });
+    this.#operations = new Operations(deps, this.#live, this.#records);
+    this.#snapshots = new Snapshots(this.#operations);
+  }
+
+  /**
+   * Reads the store, finishes or undoes what a previous daemon left half-done, adopts the VMs that run and sweeps what
+   * belongs to none.
+   */
+  static async open(deps: VmDependencies): Promise<Vms> {
+    const vms = new Vms(deps);
+    vms.#snapshots.load(await deps.snapshots.list());
+    await recover(vms.#operations, new Set(vms.#snapshots.list().map((snapshot) => snapshot.id)));
+    return vms;
+  }
+
+  get quotas(): Quotas {
+    return this.#deps.settings.quotas;
+  }
+
+  get revision(): number {
+    return this.#records.revision;
+  }
+
+  list(): readonly Vm[] {
+    return this.#records.list();
+  }
+
+  get(id: string): Vm {
+    return this.#records.get(id);
+  }
+
+  onEvent(listener: (event: VmEvent) => void): () => void {
+    return this.#records.subscribe(listener);
+  }
+
+  async create(request: CreateVm): Promise<Vm> {
+    this.#refuseWhileClosing();
+    const { vm, operation } = await this.#reservations.run('reserve', async () => {
+      const snapshot = this.#snapshots.forCreate(request);
+      const prepared = await prepareVm(request, this.list(), snapshot, this.#deps);
+      return { vm: await this.#operations.reserve(prepared.vm, prepared.operation), operation: prepared.operation };
+    });
+    const start = request.start !== false;
+    return this.#serial.run(vm.id, async () => {
+      try {
+        await this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation);
+      } catch (error) {
+        this.#records.emit('vm.failed', vm.id);
+        await this.#operations.forget(vm.id);
+        throw error;
+      }
+      const created = await this.#operations.finish(vm, start ? runningNow() : { state: 'created' });
+      this.#records.emit('vm.created', vm.id);
+      return created;
+    });
+  }
+
+  start(id: string): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['created', 'stopped'], 'STOPPED to start');
+      return this.#start(vm);
+    });
+  }
+
+  stop(id: string, options: StopOptions = {}): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to stop');
+      return this.#stop(vm, options, null);
+    });
+  }
+
+  reboot(id: string): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to reboot');
+      return this.#start(await this.#stop(vm, {}, null));
+    });
+  }
+
+  pause(id: string): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['running'], 'RUNNING to pause');
+      await this.#deps.engine.pause(id, this.#deps.layout.run(id));
+      const paused = await this.#operations.save({ ...vm, state: 'paused' });
+      this.#records.emit('vm.paused', id);
+      return paused;
+    });
+  }
+
+  resume(id: string): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['paused'], 'PAUSED to resume');
+      await this.#deps.engine.resume(id, this.#deps.layout.run(id));
+      const resumed = await this.#operations.save({ ...vm, state: 'running' });
+      this.#records.emit('vm.resumed', id);
+      return resumed;
+    });
+  }
+
+  resize(
+    id: string,
+    change: { readonly cpus?: number; readonly memoryMiB?: number; readonly diskMiB?: number },
+  ): Promise<Vm> {
+    return this.#exclusive(id, async () => {
+      const vm = this.#expect(id, ['created', 'stopped'], 'STOPPED to resize');
+      const wanted: Vm = { ...vm, ...change };
+      checkSize(wanted, this.quotas);
+      if (wanted.diskMiB < vm.diskMiB) throw new BerthError('invalid_argument', { reason: 'a disk can only grow' });
+      checkTotals(this.list(), wanted, this.quotas, { active: false, exceptId: id });
+      await this.#operations.begin(wanted, journalEntry(id, 'resize'));
+      await growDisk(wanted, this.#deps.layout);
+      const resized = await this.#operations.finish(wanted, {});
+      this.#records.emit('vm.resized', id);
+      return resized;
+    });
+  }
+
+  remove(id: string): Promise<void> {
+    return this.#exclusive(id, async () => {
+      const operation = journalEntry(id, 'remove');
+      const vm = await this.#operations.begin({ ...this.#records.get(id), state: 'removing' }, operation);
+      await this.#operations.run(removePlan, vm, operation);
+      await this.#operations.forget(id);
+      this.#records.emit('vm.removed', id);
+    });
+  }
+
+  guest(id: string): GuestClient {
+    const vm = this.#expect(id, ['running'], 'RUNNING');
+    const live = this.#live.get(vm.id);
+    if (!live) throw new BerthError('guest_unavailable');
+    return live.guest;
+  }
+
+  async log(id: string, kind: 'console' | 'engine', tail: number): Promise<LogTail> {
+    const { engine, layout } = this.#deps;
+    const dir = layout.run(this.#records.get(id).id);
+    return readLogTail(kind === 'console' ? engine.consoleLog(dir) : engine.engineLog(dir), tail);
+  }
+
+  snapshot(id: string): Promise<Snapshot> {
+    return this.#exclusive(id, async () => this.#snapshots.take(this.#expect(id, ['running'], 'RUNNING to snapshot')));
+  }
+
+  snapshots(): readonly Snapshot[] {
+    return this.#snapshots.list();
+  }
+
+  getSnapshot(id: string): Snapshot {
+    return this.#snapshots.get(id);
+  }
+
+  removeSnapshot(id: string): Promise<void> {
+    return this.#snapshots.remove(id);
+  }
+
+  /** Refuses new changes and waits for those in flight; VMs keep running. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#reservations.idle();
+    await this.#serial.idle();
+    this.#live.close();
+  }
+
+  /** Takes every VM down, for a host that is going away. */
+  async stopAll(): Promise<void> {
+    const active = this.list().filter((vm) => vm.state === 'running' || vm.state === 'paused');
+    const results = await Promise.allSettled(active.map((vm) => this.stop(vm.id)));
+    for (const result of results)
+      if (result.status === 'rejected') this.#deps.log.error({ err: result.reason }, 'a VM could not be stopped');
+  }
+
+  async #start(vm: Vm): Promise<Vm> {
+    checkTotals(this.list(), vm, this.quotas, { active: true, exceptId: vm.id });
+    const operation = journalEntry(vm.id, 'start');
+    const starting = await this.#operations.begin({ ...vm, state: 'starting', reason: null }, operation);
+    try {
+      await this.#operations.run(startPlan, starting, operation);
+    } catch (error) {
+      await this.#operations.finish(starting, stoppedNow('the VM did not start'));
+      throw error;
+    }
+    const started = await this.#operations.finish(starting, runningNow());
+    this.#records.emit('vm.started', vm.id);
+    return started;
+  }
+
+  async #stop(vm: Vm, options: StopOptions, reason: string | null): Promise<Vm> {
+    const operation = journalEntry(vm.id, 'stop', { force: options.force ? 1 : 0, graceMs: options.graceMs ?? null });
+    const stopping = await this.#operations.begin({ ...vm, state: 'stopping' }, operation);
+    try {
+      await this.#operations.run(stopPlan, stopping, operation);
+    } catch (error) {
+      const { state } = await this.#deps.engine.observe(vm.id, this.#deps.layout.run(vm.id));
+      await this.#operations.finish(stopping, state === 'absent' ? stoppedNow(reason) : { state });
+      throw error;
+    }
+    const stopped = await this.#operations.finish(stopping, stoppedNow(reason));
+    this.#records.emit('vm.stopped', vm.id);
+    return stopped;
+  }
+
+  /** A VM's process ended without our asking. Waits its turn: an operation in flight may be what ended it. */
+  #onExit(exit: EngineExit): void {
+    const cleanUp = async () => {
+      const vm = this.#records.find(exit.id);
+      if (!vm || (vm.state !== 'running' && vm.state !== 'paused') || this.#live.get(exit.id)) return;
+      const reason = exit.reason === 'shutdown' ? 'powered off by its guest' : 'its process ended';
+      const stopped = await this.#stop(vm, { force: true }, exit.reason === 'reset' ? null : reason);
+      if (exit.reason === 'reset' && !this.#closing) await this.#start(stopped);
+    };
+    this.#serial
+      .run(exit.id, cleanUp)
+      .catch((error) => this.#deps.log.error({ err: error, vm: exit.id }, 'a VM that ended could not be cleaned up'));
+  }
+
+  #exclusive<T>(id: string, task: () => Promise<T>): Promise<T> {
+    this.#refuseWhileClosing();
+    this.#records.get(id);
+    return this.#serial.run(id, task);
+  }
+
+  #expect(id: string, states: readonly VmState[], expected: string): Vm {
+    const vm = this.#records.get(id);
+    if (!states.includes(vm.state))
+      throw new BerthError('wrong_state', { expected, actual: vm.state.toUpperCase(), state: vm.state });
+    return vm;
+  }
+
+  #refuseWhileClosing(): void {
+    if (this.#closing) throw new BerthError('shutting_down');
+  }
+}

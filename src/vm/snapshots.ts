@@ -1,0 +1,89 @@
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { BerthError } from '../common/errors.ts';
+import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import { readManifest } from './manifest.ts';
+import type { CreateVm, Snapshot, Vm } from './model.ts';
+import { journalEntry, type Operations } from './operations.ts';
+import { snapshotPlan } from './plans.ts';
+import { newLayerName } from './steps/files.ts';
+
+/** The snapshots there are, and the making of them. */
+export class Snapshots {
+  readonly #operations: Operations;
+  readonly #byId = new Map<string, StoredSnapshot>();
+
+  constructor(operations: Operations) {
+    this.#operations = operations;
+  }
+
+  load(snapshots: readonly StoredSnapshot[]): void {
+    for (const snapshot of snapshots) this.#byId.set(snapshot.id, snapshot);
+  }
+
+  list(): readonly StoredSnapshot[] {
+    return [...this.#byId.values()];
+  }
+
+  get(id: string): StoredSnapshot {
+    const snapshot = this.#byId.get(id);
+    if (!snapshot) throw new BerthError('snapshot_not_found');
+    return snapshot;
+  }
+
+  /** The snapshot a new VM is made from; one of another tenant does not exist for it. */
+  forCreate(request: CreateVm): StoredSnapshot | null {
+    if (request.snapshotId === undefined) return null;
+    const snapshot = this.get(request.snapshotId);
+    if (snapshot.tenant !== (request.tenant ?? '')) throw new BerthError('snapshot_not_found');
+    if (request.imageId !== undefined && snapshot.imageId !== null && request.imageId !== snapshot.imageId)
+      throw new BerthError('snapshot_mismatch', { reason: `snapshot image=${snapshot.imageId} vm=${request.imageId}` });
+    return snapshot;
+  }
+
+  /** Takes a disk snapshot of a running VM whose operations the caller holds back meanwhile. */
+  async take(vm: Vm): Promise<Snapshot> {
+    const { deps, records } = this.#operations;
+    const manifest = await readManifest(deps.layout.manifest(vm.id));
+    if (!manifest) throw new BerthError('internal');
+    const snapshot: StoredSnapshot = Object.freeze({
+      id: `snap-${randomUUID()}`,
+      kind: 'disk',
+      createdAt: new Date().toISOString(),
+      sourceVmId: vm.id,
+      tenant: vm.tenant,
+      imageId: vm.imageId,
+      cpus: vm.cpus,
+      memoryMiB: vm.memoryMiB,
+      diskMiB: vm.diskMiB,
+      layer: manifest.layer,
+    });
+    const operation = journalEntry(vm.id, 'snapshot', {
+      snapshotId: snapshot.id,
+      oldLayer: manifest.layer,
+      newLayer: newLayerName(),
+    });
+    await this.#operations.begin(vm, operation);
+    try {
+      await this.#operations.run(snapshotPlan, vm, operation);
+    } catch (error) {
+      await this.#operations.finish(vm, {});
+      throw error;
+    }
+    await deps.snapshots.publish(snapshot);
+    this.#byId.set(snapshot.id, snapshot);
+    records.emit('snapshot.created', vm.id, snapshot.id);
+    return snapshot;
+  }
+
+  async remove(id: string): Promise<void> {
+    const { deps, records } = this.#operations;
+    const snapshot = this.get(id);
+    // The row goes first: files without a row are swept at the next start, a row without files would be a lie. VMs made
+    // from the snapshot hold links of their own.
+    await deps.snapshots.delete(id);
+    this.#byId.delete(id);
+    await rm(deps.layout.snapshot(id), { recursive: true, force: true });
+    records.emit('snapshot.removed', snapshot.sourceVmId, id);
+  }
+}

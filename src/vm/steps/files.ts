@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, chown, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { exists, syncDirectory } from '../../common/files.ts';
+import { createOverlay } from '../../disk/qcow2.ts';
+import type { OperationContext } from '../context.ts';
+import { baseName, isLayerName } from '../layout.ts';
+import { readManifest, writeManifest } from '../manifest.ts';
+import type { Step } from '../run-steps.ts';
+
+/** A fresh name for a disk layer. */
+export function newLayerName(): string {
+  return `layer-${randomUUID()}.qcow2`;
+}
+
+/**
+ * The VM's directory with hard links to what it starts from: the image's files, or the snapshot's. Links pin the very
+ * files, so an image that is replaced or a snapshot that is removed later cannot take the ground from under a VM.
+ */
+export const directoryStep: Step<OperationContext> = {
+  name: 'directory',
+  async run({ deps: { layout, images }, vm, detail }) {
+    const dir = layout.dir(vm.id);
+    const run = layout.run(vm.id);
+    await mkdir(run, { recursive: true });
+    await chmod(dir, 0o711);
+    await chmod(run, 0o700);
+    if (vm.uid !== null) await chown(run, vm.uid, vm.uid);
+    if (typeof detail.snapshotId === 'string') {
+      const source = layout.snapshot(detail.snapshotId);
+      for (const name of await readdir(source)) {
+        if (isSnapshotFile(name)) await linkOnce(join(source, name), join(dir, name));
+      }
+    } else {
+      const files = await images.files(vm.imageId ?? '');
+      await linkOnce(files.kernel, layout.kernel(vm.id));
+      await linkOnce(files.initrd, layout.initrd(vm.id));
+      await linkOnce(files.rootfs, join(dir, baseName));
+    }
+  },
+  async undo({ deps: { layout }, vm }) {
+    await rm(layout.dir(vm.id), { recursive: true, force: true });
+  },
+  async check({ deps: { layout }, vm }) {
+    return exists(layout.kernel(vm.id));
+  },
+};
+
+/** An empty writable layer over the image's or the snapshot's disk. Removed with the directory. */
+export const diskStep: Step<OperationContext> = {
+  name: 'disk',
+  async run({ deps: { layout }, vm, detail }) {
+    const dir = layout.dir(vm.id);
+    const layer = String(detail.layer);
+    const below = typeof detail.belowLayer === 'string' ? detail.belowLayer : baseName;
+    await createOverlay({
+      path: join(dir, layer),
+      backing: below,
+      backingFormat: below === baseName ? 'raw' : 'qcow2',
+      sizeBytes: vm.diskMiB * 1024 * 1024,
+      uid: vm.uid,
+    });
+    await writeManifest(layout.manifest(vm.id), { version: 1, id: vm.id, layer });
+    await syncDirectory(layout.vmsRoot);
+  },
+  async check({ deps: { layout }, vm }) {
+    return (await readManifest(layout.manifest(vm.id))) !== null;
+  },
+};
+
+/**
+ * Gives the VM the initramfs of this build, where its kernel is still the image's: a daemon that was upgraded brings a
+ * new guest-init with it. A VM whose image has another kernel by now keeps what it has.
+ */
+export const initrdStep: Step<OperationContext> = {
+  name: 'initrd',
+  needed: ({ deps, vm }) => vm.imageId !== null && deps.images.find(vm.imageId) !== null,
+  async run({ deps: { layout, images }, vm }) {
+    const files = await images.files(vm.imageId ?? '');
+    if (!(await sameFile(files.kernel, layout.kernel(vm.id)))) return;
+    if (await sameFile(files.initrd, layout.initrd(vm.id))) return;
+    const temporary = `${layout.initrd(vm.id)}.new`;
+    await rm(temporary, { force: true });
+    await link(files.initrd, temporary);
+    await rename(temporary, layout.initrd(vm.id));
+  },
+};
+
+/** Removes the VM's directory, last of all that a VM has. */
+export const removeFilesStep: Step<OperationContext> = {
+  name: 'files',
+  async run({ deps: { layout }, vm }) {
+    await rm(layout.dir(vm.id), { recursive: true, force: true });
+    await syncDirectory(layout.vmsRoot);
+  },
+  async check({ deps: { layout }, vm }) {
+    return !(await exists(layout.dir(vm.id)));
+  },
+};
+
+/** Whether a file belongs to what a snapshot keeps, and a VM made from it is given. */
+export function isSnapshotFile(name: string): boolean {
+  return isLayerName(name) || name === baseName || name === 'vmlinux' || name === 'initrd';
+}
+
+/** Hard-links unless the name is there already, as after an operation that was cut off. */
+export async function linkOnce(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
+async function sameFile(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([stat(a), stat(b)]);
+  return one.ino === other.ino && one.dev === other.dev;
+}

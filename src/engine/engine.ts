@@ -66,7 +66,10 @@ export interface EngineCapabilities {
   readonly memoryLimits: boolean;
 }
 
-/** Why a VM's process ended: powered off, rebooted by its guest (the engine ends the process, the service starts it anew), or anything else.
+/**
+ * Why a VM's process ended: `shutdown` powered off, `reset` rebooted by its guest (the engine ends the process, the
+ * service starts it anew), `crashed` anything else.
+ */
 export interface EngineExit {
   readonly id: string;
   readonly reason: 'shutdown' | 'reset' | 'crashed';

@@ -65,7 +65,7 @@ const migrations: readonly (readonly string[])[] = [
       id TEXT NOT NULL PRIMARY KEY,
       name TEXT NOT NULL,
       prefix TEXT NOT NULL UNIQUE,
-      secret_sha256 TEXT NOT NULL,
+      hash TEXT NOT NULL,
       created_at TEXT NOT NULL,
       expires_at TEXT,
       revoked_at TEXT,
@@ -77,11 +77,14 @@ const migrations: readonly (readonly string[])[] = [
       vm_id TEXT NOT NULL,
       type TEXT NOT NULL,
       at TEXT NOT NULL,
-      entry TEXT NOT NULL
+      duration_ms INTEGER NOT NULL,
+      input TEXT NOT NULL,
+      result TEXT NOT NULL
     ) STRICT`,
     `CREATE INDEX exec_log_by_vm ON exec_log (vm_id, seq)`,
     `CREATE TABLE activity (
       seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL,
       at TEXT NOT NULL,
       type TEXT NOT NULL,
       entity_type TEXT,

@@ -67,7 +67,7 @@ export interface ApiKeyTable {
   id: string;
   name: string;
   prefix: string;
-  secret_sha256: string;
+  hash: string;
   created_at: string;
   expires_at: string | null;
   revoked_at: string | null;
@@ -80,11 +80,14 @@ export interface ExecLogTable {
   vm_id: string;
   type: string;
   at: string;
-  entry: string;
+  duration_ms: number;
+  input: string;
+  result: string;
 }
 
 export interface ActivityTable {
   seq: Generated<number>;
+  id: string;
   at: string;
   type: string;
   entity_type: string | null;

@@ -1,0 +1,27 @@
+import { statfsSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import type { Quotas } from '../vm/model.ts';
+import type { Config } from './settings.ts';
+
+const bytesPerMiB = 1024 * 1024;
+
+/** Idle sandboxes share processors well; memory is real, so it is not promised twice. */
+const cpusPerCore = 16;
+const diskOvercommit = 10;
+
+/** What VMs may use: as configured, else from what the host really has. */
+export function hostQuotas(config: Config, addresses: number): Quotas {
+  const { blocks, bsize } = statfsSync(config.home);
+  const totalMemoryMiB = config['quota.total_memory_mib'] || Math.floor((totalmem() / bytesPerMiB) * 0.9);
+  const minMemoryMiBPerVm = config['quota.min_memory_mib_per_vm'];
+  return {
+    maxVms: config['quota.max_vms'] || Math.min(addresses, Math.max(1, Math.floor(totalMemoryMiB / minMemoryMiBPerVm))),
+    maxCpusPerVm: config['quota.max_cpus_per_vm'],
+    minMemoryMiBPerVm,
+    maxMemoryMiBPerVm: config['quota.max_memory_mib_per_vm'],
+    maxDiskMiBPerVm: config['quota.max_disk_mib_per_vm'],
+    totalCpus: config['quota.total_cpus'] || availableParallelism() * cpusPerCore,
+    totalMemoryMiB,
+    totalDiskMiB: config['quota.total_disk_mib'] || Math.floor((blocks * bsize * diskOvercommit) / bytesPerMiB),
+  };
+}

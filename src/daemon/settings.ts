@@ -1,0 +1,82 @@
+/**
+ * Every setting there is: one row gives its TOML key, environment variable, flag, check, default and help text. The order
+ * of precedence is file, environment, flag, later ones winning.
+ */
+
+import { z } from 'zod';
+
+const listenAddress = z
+  .string()
+  .regex(/^(unix:\/.+|\[[0-9a-fA-F:]+\]:\d{1,5}|[^:\s]+:\d{1,5})$/, 'must be host:port, [ipv6]:port or unix:/path');
+
+const count = z.coerce.number().int().min(0);
+const flag = z.union([z.boolean(), z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1')]);
+const list = z.union([z.array(z.string()), z.string().transform((text) => text.split(',').filter((item) => item !== ''))]);
+
+interface Setting<T extends z.ZodType = z.ZodType> {
+  readonly schema: T;
+  readonly default: z.output<T>;
+  readonly help: string;
+  readonly secret?: boolean;
+}
+
+function setting<T extends z.ZodType>(schema: T, value: z.output<T>, help: string, secret = false): Setting<T> {
+  return { schema, default: value, help, secret };
+}
+
+export const settings = {
+  home: setting(z.string(), '', 'data directory; default /var/lib/berth for root, else in the user state directory'),
+  cache: setting(z.string(), '', 'image cache; default /var/cache/berth for root, else in the user cache directory'),
+  api_key: setting(z.string().max(512), '', 'API key; made and stored in the data directory when empty', true),
+  'log.level': setting(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info', 'least severe log line'),
+  'listen.run_dat_sheesh': setting(listenAddress, '127.0.0.1:3000', 'run dat sheesh API'),
+  'engine.accel': setting(z.enum(['auto', 'kvm', 'tcg']), 'auto', 'acceleration; auto boots a kernel to find out'),
+  'engine.qemu': setting(z.string().min(1), 'qemu-system-x86_64', 'QEMU program'),
+  'engine.concurrent_boots': setting(count, 0, 'VMs that boot at a time; 0: one for each core'),
+  'engine.boot_timeout_seconds': setting(count.min(1), 120, 'time a guest has to answer after its start'),
+  'engine.stop_grace_seconds': setting(count.min(1), 10, 'time a guest has to power off before stronger means'),
+  'engine.limit_cpu': setting(flag, true, 'hold a VM to one core for each of its vCPUs'),
+  'engine.memory_overhead_mib': setting(count, 384, 'memory of a VM process beside the guest memory; 0: no limit'),
+  'engine.uid_base': setting(count.min(1000), 300_000, 'first of the 10000 user ids VM processes run under, when root'),
+  'network.mode': setting(z.enum(['auto', 'bridge', 'user']), 'auto', 'bridge needs root; auto: bridge for root'),
+  'network.bridge': setting(z.string().regex(/^[a-z][a-z0-9-]{0,9}$/), 'berth0', 'name of the bridge'),
+  'network.address': setting(z.string(), '172.16.0.1/24', 'IPv4 address and prefix of the bridge'),
+  'network.address6': setting(z.string(), 'fd62:7274:6800::1/64', 'IPv6 address and prefix of the bridge; empty: no IPv6'),
+  'network.resolver': setting(flag, true, 'answer DNS at the gateway for VMs that may go out'),
+  'network.upstream': setting(list, [], 'DNS servers the resolver asks; empty: those of the host'),
+  'quota.max_vms': setting(count, 0, 'VMs; 0: as many as memory and addresses allow'),
+  'quota.max_cpus_per_vm': setting(count.min(1), 8, 'vCPUs of one VM'),
+  'quota.min_memory_mib_per_vm': setting(count.min(64), 128, 'smallest memory of a VM'),
+  'quota.max_memory_mib_per_vm': setting(count.min(64), 8192, 'largest memory of a VM'),
+  'quota.max_disk_mib_per_vm': setting(count.min(1), 1_048_576, 'largest disk of a VM'),
+  'quota.total_cpus': setting(count, 0, 'vCPUs of all running VMs; 0: sixteen for each core'),
+  'quota.total_memory_mib': setting(count, 0, 'memory of all running VMs; 0: all the host has but a tenth'),
+  'quota.total_disk_mib': setting(count, 0, 'virtual disk sizes of all VMs; 0: ten times the file system'),
+  'disk.default_mib': setting(count.min(1), 512, 'root disk of a VM that asks for no size'),
+  'image.max_upload_mib': setting(count.min(1), 3072, 'largest kernel or root file system that may be uploaded'),
+  'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),
+  'run_dat_sheesh.admin_password': setting(z.string(), '', 'password of the administrator', true),
+  'run_dat_sheesh.max_exec_timeout_ms': setting(count.min(1), 120_000, 'longest timeoutMs of exec'),
+  'run_dat_sheesh.max_run_timeout_ms': setting(count.min(1), 120_000, 'longest timeoutMs of run-ts and run-js'),
+  'run_dat_sheesh.rate_create': setting(count, 30, 'POST /v1/vms a minute; 0: no limit'),
+  'run_dat_sheesh.rate_exec': setting(count, 60, 'exec a minute; 0: no limit'),
+  'run_dat_sheesh.rate_run': setting(count, 60, 'run-ts, and run-js, a minute; 0: no limit'),
+  'run_dat_sheesh.rate_upload': setting(count, 30, 'file uploads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_download': setting(count, 60, 'file downloads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_other': setting(count, 120, 'all other calls together a minute; 0: no limit'),
+} satisfies Record<string, Setting>;
+
+export type SettingKey = keyof typeof settings;
+export type Config = { readonly [K in SettingKey]: (typeof settings)[K]['default'] };
+
+export const settingKeys = Object.keys(settings) as readonly SettingKey[];
+
+/** `engine.uid_base` → `BERTH_ENGINE_UID_BASE`. */
+export function environmentName(key: SettingKey): string {
+  return `BERTH_${key.replaceAll('.', '_').toUpperCase()}`;
+}
+
+/** `engine.uid_base` → `--engine-uid-base`. */
+export function flagName(key: SettingKey): string {
+  return `--${key.replaceAll(/[._]/g, '-')}`;
+}

@@ -1,0 +1,2 @@
+export LANG="${LANG:-C.UTF-8}"
+umask 022

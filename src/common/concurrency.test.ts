@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setImmediate as tick } from 'node:timers/promises';
+import { Admission, Serial } from './concurrency.ts';
+
+describe('Serial', () => {
+  it('runs one task of a key at a time, in order, whatever became of the one before', async () => {
+    const serial = new Serial<string>();
+    const events: string[] = [];
+    const task = (name: string, fail = false) =>
+      serial.run('vm', async () => {
+        events.push(`${name} begins`);
+        await tick();
+        events.push(`${name} ends`);
+        if (fail) throw new Error(name);
+      });
+    const results = await Promise.allSettled([task('a'), task('b', true), task('c')]);
+    assert.deepEqual(
+      results.map((result) => result.status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    );
+    assert.deepEqual(events, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends']);
+  });
+
+  it('runs different keys side by side', async () => {
+    const serial = new Serial<number>();
+    const first = Promise.withResolvers<void>();
+    const waiting = serial.run(1, () => first.promise);
+    assert.equal(await serial.run(2, async () => 'done'), 'done');
+    first.resolve();
+    await waiting;
+  });
+
+  it('tells when nothing runs any more', async () => {
+    const serial = new Serial<number>();
+    let ended = false;
+    void serial.run(1, async () => {
+      await tick();
+      ended = true;
+    });
+    await serial.idle();
+    assert.equal(ended, true);
+  });
+});
+
+describe('Admission', () => {
+  it('never admits more than its limit, and everybody in the end, first come first served', async () => {
+    const admission = new Admission(2);
+    let running = 0;
+    let most = 0;
+    const order: number[] = [];
+    await Promise.all(
+      Array.from({ length: 9 }, (_, index) =>
+        admission.run(async () => {
+          order.push(index);
+          most = Math.max(most, ++running);
+          await tick();
+          running--;
+        }),
+      ),
+    );
+    assert.equal(most, 2);
+    assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  it('gives the place of a failed task on', async () => {
+    const admission = new Admission(1);
+    await assert.rejects(admission.run(async () => Promise.reject(new Error('no'))));
+    assert.equal(await admission.run(async () => 7), 7);
+  });
+});

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { Vm } from '../vm/model.ts';
+import { ActivityRows } from './activity-rows.ts';
+import { ApiKeyRows } from './api-key-rows.ts';
+import { type Database, openDatabase } from './database.ts';
+import { ExecLogRows } from './exec-log-rows.ts';
+import { HomeLockedError, lockHome } from './lock.ts';
+import { NewerSchemaError } from './migrations.ts';
+import { type Operation, VmStore } from './vm-store.ts';
+
+let dir: string;
+let db: Database;
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'berth-store-'));
+  db = await openDatabase(join(dir, 'berth.db'));
+});
+
+afterEach(async () => {
+  await db.destroy();
+  rmSync(dir, { recursive: true });
+});
+
+function vm(n: number, change: Partial<Vm> = {}): Vm {
+  return {
+    id: `vm-${n}`,
+    name: `name ${n}`,
+    tenant: '',
+    state: 'starting',
+    engine: 'qemu',
+    cpus: 1,
+    memoryMiB: 256,
+    diskMiB: 512,
+    imageId: 'img-1',
+    snapshotId: null,
+    uid: 300_000 + n,
+    addresses: { ipv4: `10.0.0.${n}`, ipv6: `fd00::${n}`, mac: `02:00:00:00:00:0${n}`, tap: `tap${n}` },
+    egress: { outbound: true, allow: ['10.0.0.0/8'] },
+    startMode: null,
+    createdAt: '2026-01-01T00:00:00.000Z',
+    startedAt: null,
+    stoppedAt: null,
+    reason: null,
+    labels: { purpose: 'test' },
+    ...change,
+  };
+}
+
+function operation(n: number, kind: Operation['kind'] = 'create'): Operation {
+  return { vmId: `vm-${n}`, kind, detail: { layer: 'x', force: 1, none: null }, startedAt: '2026-01-01T00:00:00.000Z' };
+}
+
+describe('VM store', () => {
+  it('gives back what was written, oldest first', async () => {
+    const store = new VmStore(db);
+    await store.insert(vm(2), operation(2));
+    await store.insert(vm(1), null);
+    assert.deepEqual(await store.list(), [vm(2), vm(1)]);
+    assert.deepEqual(await store.operations(), [operation(2)]);
+  });
+
+  for (const [lease, clash] of [
+    ['IPv4 address', { addresses: { ...vm(2).addresses, ipv4: '10.0.0.1' } }],
+    ['IPv6 address', { addresses: { ...vm(2).addresses, ipv6: 'fd00::1' } }],
+    ['MAC', { addresses: { ...vm(2).addresses, mac: '02:00:00:00:00:01' } }],
+    ['tap', { addresses: { ...vm(2).addresses, tap: 'tap1' } }],
+    ['uid', { uid: 300_001 }],
+    ['id', { id: 'vm-1' }],
+  ] as const) {
+    it(`refuses a second holder of the same ${lease} and keeps nothing of it`, async () => {
+      const store = new VmStore(db);
+      await store.insert(vm(1), null);
+      await assert.rejects(store.insert(vm(2, clash), operation(2)), /UNIQUE/);
+      assert.deepEqual(await store.list(), [vm(1)]);
+      assert.deepEqual(await store.operations(), []);
+    });
+  }
+
+  it('frees the leases of a deleted VM', async () => {
+    const store = new VmStore(db);
+    await store.insert(vm(1), operation(1));
+    await store.delete('vm-1');
+    assert.deepEqual(await store.operations(), []);
+    await store.insert(vm(1), null);
+    assert.equal((await store.list()).length, 1);
+  });
+
+  it('changes row and journal together', async () => {
+    const store = new VmStore(db);
+    await store.insert(vm(1), null);
+    await store.begin(vm(1, { state: 'stopping' }), operation(1, 'stop'));
+    assert.equal((await store.list())[0]?.state, 'stopping');
+    assert.equal((await store.operations())[0]?.kind, 'stop');
+    await store.begin(vm(1, { state: 'removing' }), operation(1, 'remove'));
+    assert.deepEqual(await store.operations(), [operation(1, 'remove')]);
+    await store.finish(vm(1, { state: 'stopped' }));
+    assert.equal((await store.list())[0]?.state, 'stopped');
+    assert.deepEqual(await store.operations(), []);
+  });
+});
+
+describe('logs', () => {
+  it('keep the newest commands of each VM and say when there are more', async () => {
+    const rows = new ExecLogRows(db, 3);
+    for (let n = 1; n <= 5; n++)
+      await rows.append('vm-1', {
+        id: `${n}`,
+        timestamp: '',
+        type: n % 2 ? 'exec' : 'run-ts',
+        durationMs: 1.6,
+        input: '{}',
+        result: '{}',
+      });
+    await rows.append('vm-2', { id: 'other', timestamp: '', type: 'exec', durationMs: 1, input: '{}', result: '{}' });
+    const all = await rows.list('vm-1', { limit: 10, type: null });
+    assert.deepEqual(
+      all.entries.map((entry) => entry.id),
+      ['5', '4', '3'],
+    );
+    assert.equal(all.hasMore, false);
+    const newest = await rows.list('vm-1', { limit: 1, type: 'exec' });
+    assert.deepEqual([newest.entries.map((entry) => entry.id), newest.hasMore], [['5'], true]);
+    await rows.forget('vm-1');
+    assert.equal((await rows.list('vm-1', { limit: 10, type: null })).entries.length, 0);
+    assert.equal((await rows.list('vm-2', { limit: 10, type: null })).entries.length, 1);
+  });
+
+  it('keep the newest activity', async () => {
+    const rows = new ActivityRows(db, 2);
+    for (const id of ['a', 'b', 'c'])
+      await rows.record({ id, createdAt: 'now', type: 'vm.created', entityType: 'vm', entityId: id, message: 'm', meta: { cpu: 1 } });
+    const kept = await rows.list(10);
+    assert.deepEqual(
+      kept.map((activity) => activity.id),
+      ['c', 'b'],
+    );
+    assert.deepEqual(kept[0]?.meta, { cpu: 1 });
+  });
+});
+
+describe('API keys', () => {
+  it('are found by prefix, and revoked once', async () => {
+    const rows = new ApiKeyRows(db);
+    const key = { id: 'k', name: 'n', prefix: 'p', hash: 'h', createdAt: '1', expiresAt: null, revokedAt: null, lastUsedAt: null };
+    await rows.insert(key);
+    assert.deepEqual(await rows.findByPrefix('p'), key);
+    assert.equal(await rows.findByPrefix('q'), null);
+    await rows.touch('k', '2');
+    assert.equal((await rows.revoke('k', '3'))?.revokedAt, '3');
+    assert.equal((await rows.revoke('k', '4'))?.revokedAt, '3');
+    assert.equal(await rows.revoke('unknown', '5'), null);
+  });
+});
+
+describe('the data directory', () => {
+  it('is readable by its owner only', () => {
+    assert.equal(statSync(join(dir, 'berth.db')).mode & 0o077, 0);
+  });
+
+  it('of a newer version is refused and left as it is', async () => {
+    const path = join(dir, 'newer.db');
+    const newer = new DatabaseSync(path);
+    newer.exec('PRAGMA user_version = 999');
+    newer.close();
+    await assert.rejects(openDatabase(path), NewerSchemaError);
+  });
+
+  it('has one owner at a time, and none once that process is gone', () => {
+    const take = `import { lockHome } from ${JSON.stringify(new URL('./lock.ts', import.meta.url).href)};
+      lockHome(${JSON.stringify(dir)}); process.kill(process.pid, 'SIGKILL');`;
+    assert.throws(() => execFileSync(process.execPath, ['--input-type=module', '-e', take], { stdio: 'ignore' }));
+    const lock = lockHome(dir);
+    assert.throws(() => lockHome(dir), HomeLockedError);
+    lock.release();
+    lockHome(dir).release();
+  });
+});

@@ -1,0 +1,85 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { runCommand } from '../../src/common/command.ts';
+
+/** Everything on the host that belongs to VMs of a data directory; each list is empty when there is none. */
+export interface Traces {
+  readonly processes: readonly string[];
+  readonly taps: readonly string[];
+  readonly rules: readonly string[];
+  readonly directories: readonly string[];
+  readonly rows: readonly string[];
+  readonly cgroups: readonly string[];
+}
+
+/** Looks at the host itself, not at what the daemon says of it. Addresses of VMs are those of 172.16.0.0/24. */
+export async function traces(home: string): Promise<Traces> {
+  return {
+    processes: await processesOf(home),
+    taps: await taps(),
+    rules: await rules(),
+    directories: [...(await names(join(home, 'vms'))), ...(await names(join(home, 'snapshots')))],
+    rows: rows(home),
+    cgroups: await cgroups(home),
+  };
+}
+
+export const noTraces: Traces = { processes: [], taps: [], rules: [], directories: [], rows: [], cgroups: [] };
+
+async function processesOf(home: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes(`${home}/vms/`)) found.push(`${pid} ${command.split('\0')[0]}`);
+  }
+  return found;
+}
+
+async function taps(): Promise<string[]> {
+  const { stdout } = await runCommand('ip', ['-j', '-d', 'link', 'show']);
+  const links = JSON.parse(stdout) as { ifname: string; linkinfo?: { info_kind?: string } }[];
+  return links.filter((link) => link.linkinfo?.info_kind === 'tun').map((link) => link.ifname);
+}
+
+async function rules(): Promise<string[]> {
+  const { stdout } = await runCommand('nft', ['list', 'ruleset']);
+  // The gateway and the network are in the rules for good; VMs have the addresses from .2 on.
+  return [...new Set(stdout.match(/172\.16\.0\.\d+\b(?!\/)/g) ?? [])].filter(
+    (address) => !['172.16.0.0', '172.16.0.1', '172.16.0.255'].includes(address),
+  );
+}
+
+async function names(path: string): Promise<string[]> {
+  return readdir(path).catch(() => []);
+}
+
+function rows(home: string): string[] {
+  const db = new DatabaseSync(join(home, 'berth.db'), { readOnly: true });
+  try {
+    const ids = (sql: string) =>
+      db
+        .prepare(sql)
+        .all()
+        .map((row) => Object.values(row).join(' '));
+    return [
+      ...ids(`SELECT 'vm', id, state FROM vms`),
+      ...ids(`SELECT 'operation', vm_id, kind FROM operations`),
+      ...ids(`SELECT 'snapshot', id FROM snapshots`),
+    ];
+  } finally {
+    db.close();
+  }
+}
+
+/** Control groups named after VMs of the data directory. */
+async function cgroups(home: string): Promise<string[]> {
+  const vmIds = new Set(await names(join(home, 'vms')));
+  const found: string[] = [];
+  for (const root of ['/sys/fs/cgroup/cpu/berth', '/sys/fs/cgroup/memory/berth', '/sys/fs/cgroup/berth']) {
+    for (const instance of await names(root))
+      for (const id of await names(join(root, instance))) if (vmIds.has(id)) found.push(join(root, instance, id));
+  }
+  return found;
+}

@@ -73,7 +73,7 @@ export async function makeFilesystem(context: BuildContext, target: string): Pro
     ],
     { env, signal: context.signal },
   );
-  await settleChangeTimes(context, target, env);
+  await settleTimes(context, target, env);
   await runBuildCommand('fallocate', ['--dig-holes', target], { signal: context.signal });
   const image = await open(target, 'r+');
   try {
@@ -83,20 +83,21 @@ export async function makeFilesystem(context: BuildContext, target: string): Pro
   }
 }
 
-/** mke2fs copies each file's change time, which cannot be set on a directory tree: it is set in the image. */
-async function settleChangeTimes(
+/** Change times cannot be set on a directory tree, and access times change as it is read: they are set in the image. */
+async function settleTimes(
   context: BuildContext,
   target: string,
   env: Readonly<Record<string, string>>,
 ): Promise<void> {
   context.detail('file times');
+  const { timestamp } = context.recipe.data;
   const { stdout } = await runCommand('dumpe2fs', ['-h', target]);
   const count = (name: string) => Number(new RegExp(`^${name}: +(\\d+)$`, 'm').exec(stdout)?.[1]);
   // mke2fs hands inodes out from the first on.
   const last = count('Inode count') - count('Free inodes');
   const commands: string[] = [];
   for (let inode = firstFreeInode; inode <= last; inode++) {
-    commands.push(`sif <${inode}> ctime @${context.recipe.data.timestamp}`);
+    for (const field of ['atime', 'ctime']) commands.push(`sif <${inode}> ${field} @${timestamp}`);
   }
   const script = join(context.work, 'times.debugfs');
   await writeFile(script, `${commands.join('\n')}\n`);

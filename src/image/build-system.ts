@@ -1,6 +1,6 @@
 /** What makes the root file system a particular machine's: accounts, directories, files; and what must not stay in it. */
 
-import { appendFile, chmod, chown, cp, lutimes, mkdir, readdir, rm, symlink } from 'node:fs/promises';
+import { appendFile, chmod, chown, cp, lutimes, mkdir, readdir, rm, symlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { exists } from '../common/files.ts';
 import type { BuildContext } from './build-context.ts';
@@ -43,11 +43,14 @@ export async function configureSystem(context: BuildContext): Promise<void> {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await symlink(target, join(root, path));
   }
-  await layFiles(join(recipe.dir, 'files'), root);
+  await layFiles(join(recipe.dir, 'files'), root, recipe.data.timestamp);
 }
 
-/** Gives everything made since `startedMs` the recipe's time; what packages brought keeps its own. */
-export async function settleTimes(context: BuildContext, startedMs: number): Promise<void> {
+/**
+ * Gives everything made since `startedMs` the recipe's modification time; what packages brought keeps its own, which
+ * Python's compiled files refer to.
+ */
+export async function settleModified(context: BuildContext, startedMs: number): Promise<void> {
   for await (const { path, stat } of walk(context.root)) {
     const time = stat.mtimeMs >= startedMs ? context.recipe.data.timestamp : Math.floor(stat.mtimeMs / 1000);
     await lutimes(path, time, time);
@@ -95,7 +98,7 @@ async function append(root: string, path: string, line: string, mode: number): P
 }
 
 /** Copies a recipe's `files/` over the root: owned by root, executable where the original is, readable by all. */
-async function layFiles(source: string, root: string): Promise<void> {
+async function layFiles(source: string, root: string, timestamp: number): Promise<void> {
   if (!(await exists(source))) return;
   await cp(source, root, { recursive: true, force: true, verbatimSymlinks: true });
   for await (const { path, stat } of walk(source)) {
@@ -103,5 +106,6 @@ async function layFiles(source: string, root: string): Promise<void> {
     const target = join(root, path.slice(source.length));
     await chown(target, 0, 0);
     await chmod(target, stat.mode & 0o100 ? 0o755 : 0o644);
+    await utimes(target, timestamp, timestamp);
   }
 }

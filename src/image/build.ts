@@ -1,20 +1,18 @@
 /** Building images from recipes, once for every content: a second build of the same recipe finds the first one's result. */
 
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, rename, stat } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from '../common/command.ts';
 import { syncDirectory, writeFileAtomic } from '../common/files.ts';
+import { describeFile } from './accept.ts';
 import type { BuildContext } from './build-context.ts';
 import { makeFilesystem } from './build-filesystem.ts';
 import { buildKernel } from './build-kernel.ts';
 import { withBuildLock } from './build-lock.ts';
 import { installedPackages, installPackages } from './build-packages.ts';
 import { installPrograms, programVersions } from './build-programs.ts';
-import { configureSystem, settleTimes } from './build-system.ts';
+import { configureSystem, settleModified } from './build-system.ts';
 import { type CachedImage, type CachedManifest, cachedImageDir, defaultCacheDir, readCachedImage } from './cache.ts';
 import { loadRecipe, type Recipe } from './recipe.ts';
 
@@ -109,7 +107,7 @@ async function runPhases(
   await installPrograms(phase('programs'));
   const system = phase('system');
   await configureSystem(system);
-  await settleTimes(system, startedMs);
+  await settleModified(system, startedMs);
   await makeFilesystem(phase('file system'), rootfs);
   const { npm, ...copied } = recipe.data.programs;
   const versions = Object.entries(await programVersions()).filter(([name]) => copied[name as keyof typeof copied]);
@@ -119,17 +117,11 @@ async function runPhases(
     description: recipe.data.description,
     recipe: recipe.hash,
     kernelRelease,
-    kernel: await describe(kernel),
-    rootfs: await describe(rootfs),
+    kernel: await describeFile(kernel),
+    rootfs: await describeFile(rootfs),
     programs: { ...Object.fromEntries(versions), ...(npm ? { npm: npm.version } : {}) },
     packages: await installedPackages(system.root),
   };
-}
-
-async function describe(path: string): Promise<{ readonly sha256: string; readonly bytes: number }> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash);
-  return { sha256: hash.digest('hex'), bytes: (await stat(path)).size };
 }
 
 async function removeTree(path: string): Promise<void> {

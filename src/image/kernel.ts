@@ -16,6 +16,9 @@ import { FormatError } from './format-error.ts';
 const maxKernelBytes = 512 * 1024 * 1024;
 const setupHeaderBytes = 0x250;
 
+/** A bzImage that may be good, but not one this host can look into. */
+export class UnknownPackingError extends FormatError {}
+
 export type KernelFormat = 'elf' | 'bzimage';
 
 /** By the file's first bytes. Throws {@link FormatError} when it is neither. */
@@ -30,7 +33,8 @@ export async function kernelFormat(file: FileHandle): Promise<KernelFormat> {
 
 /**
  * Writes the ELF kernel inside the bzImage at `source` to `target`, which must not exist. Throws {@link FormatError} when
- * the payload is damaged, or packed in a way this host cannot unpack; what was written then is the caller's to remove.
+ * the payload is damaged, {@link UnknownPackingError} when it is packed in a way unknown here; what was written then is the
+ * caller's to remove.
  */
 export async function unpackBzImage(source: string, target: string): Promise<ElfKernel> {
   const payload = await findPayload(source);
@@ -116,7 +120,7 @@ function decompressor(magic: Buffer): Duplex {
   if (hex.startsWith('fd377a585a00')) return filterProgram('xz', ['-dc']);
   if (hex.startsWith('5d0000')) return filterProgram('xz', ['-dc', '--format=lzma']);
   if (hex.startsWith('425a68')) return filterProgram('bzip2', ['-dc']);
-  throw new FormatError('the kernel in the bzImage is packed in an unknown way');
+  throw new UnknownPackingError('the kernel in the bzImage is packed in an unknown way');
 }
 
 /** A host program from standard input to standard output, as a stream that fails unless the program exits 0. */

@@ -1,10 +1,9 @@
 /** The image store: a directory per image under the data directory, a row per image in the database. */
 
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { runCommand } from '../common/command.ts';
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import { syncDirectory } from '../common/files.ts';
@@ -15,6 +14,7 @@ import type { CachedImage } from './cache.ts';
 import { partNames, publishParts } from './directory.ts';
 import type { Image, ImageFiles, ImageStore } from './images.ts';
 import { Initrds, type MakeInitrd } from './initrds.ts';
+import { linkOrCopy } from './link-or-copy.ts';
 import { openImages, removingPrefix } from './open.ts';
 import { type Received, type ReceiveLimits, receiveFile } from './receive.ts';
 import { type ImageRecord, type ImageRecords, writeImageManifest } from './records.ts';
@@ -257,19 +257,4 @@ export class DirectoryImageStore implements ImageStore {
 
 function now(): string {
   return new Date().toISOString();
-}
-
-async function linkOrCopy(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-    return;
-  } catch (error) {
-    if (!['EXDEV', 'EMLINK', 'EPERM', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-  }
-  try {
-  } catch {
-    // No reflinks between the two places: a copy that keeps the holes.
-    await rm(to, { force: true });
-    await runCommand('cp', ['--sparse=always', '--', from, to], { timeoutMs: 600_000 });
-  }
 }

@@ -1,0 +1,113 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { runCommand } from '../src/common/command.ts';
+import { openDatabase } from '../src/store/database.ts';
+import { VmStore } from '../src/store/vm-store.ts';
+import { startDaemon } from '../test/support/daemon.ts';
+import { load } from './http-load.ts';
+import type { Row } from './statistics.ts';
+
+const records = 100;
+const seconds = 5;
+
+/**
+ * Reading VMs over HTTP and the daemon's memory, with 100 VM records in the store. The floor is a bare `node:http` server
+ * that sends the same bytes for every request.
+ */
+export async function benchRecords(): Promise<Row[]> {
+  const first = await startDaemon();
+  await first.kill();
+  await seed(join(first.home, 'berth.db'));
+  const daemon = await first.restart();
+  try {
+    const headers = { 'x-api-key': daemon.apiKey };
+    const list = await (await daemon.call('GET', '/v1/vms')).text();
+    const vms = JSON.parse(list) as { id: string }[];
+    if (vms.length !== records) throw new Error(`${vms.length} records instead of ${records}`);
+    const rows: Row[] = [];
+    for (const [what, path, body] of [
+      [`GET /v1/vms, ${records} VMs`, '/v1/vms', list],
+      ['GET /v1/vms/:id', `/v1/vms/${vms[0]!.id}`, JSON.stringify(vms[0])],
+    ] as const) {
+      await load(daemon.url + path, headers, 1);
+      const measured = await load(daemon.url + path, headers, seconds);
+      const floor = await bareHttp(body);
+      rows.push({
+        what,
+        measured: `${Math.round(measured.rate)}/s, p50 ${measured.p50} ms, p99 ${measured.p99} ms`,
+        floor: `${Math.round(floor.rate)}/s`,
+        ratio: (floor.rate / measured.rate).toFixed(2),
+        target: 'at least 5000/s',
+        met: measured.rate >= 5000,
+      });
+    }
+    const residentMiB = await memory(daemon.pid);
+    rows.push({
+      what: `daemon memory, ${records} VM records, after the load`,
+      measured: `${residentMiB.toFixed(0)} MiB`,
+      floor: `${((await bareNodeMemory()) / 1024 / 1024).toFixed(0)} MiB (empty node)`,
+      ratio: '',
+      target: 'at most 120 MB',
+      met: residentMiB * 1024 * 1024 <= 120e6,
+    });
+    return rows;
+  } finally {
+    await daemon.stop();
+  }
+}
+
+async function seed(path: string): Promise<void> {
+  const db = await openDatabase(path);
+  const store = new VmStore(db);
+  for (let n = 0; n < records; n++) {
+    const hex = n.toString(16).padStart(12, '0');
+    await store.insert(
+      {
+        id: `00000000-0000-4000-8000-${hex}`,
+        name: `vm-${n}`,
+        tenant: '',
+        state: 'stopped',
+        engine: 'qemu',
+        cpus: 1,
+        memoryMiB: 256,
+        diskMiB: 512,
+        imageId: 'img-00000000-0000-4000-8000-000000000000',
+        snapshotId: null,
+        uid: 300_000 + n,
+        addresses: { ipv4: `172.16.0.${n + 2}`, ipv6: null, mac: `02:${hex.match(/../g)!.slice(1).join(':')}`, tap: `bench${n}` },
+        egress: { outbound: false, allow: [] },
+        startMode: 'boot',
+        createdAt: new Date().toISOString(),
+        startedAt: null,
+        stoppedAt: null,
+        reason: null,
+        labels: {},
+      },
+      null,
+    );
+  }
+  await db.destroy();
+}
+
+async function bareHttp(body: string) {
+  const server = createServer((_, reply) => reply.writeHead(200, { 'content-type': 'application/json' }).end(body));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    return await load(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {}, seconds);
+  } finally {
+    server.close();
+  }
+}
+
+/** Resident MiB of a process. */
+async function memory(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+}
+
+async function bareNodeMemory(): Promise<number> {
+  const { stdout } = await runCommand(process.execPath, ['-e', 'console.log(process.memoryUsage().rss)']);
+  return Number(stdout);
+}

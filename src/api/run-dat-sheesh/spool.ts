@@ -1,0 +1,49 @@
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { BerthError } from '../../common/errors.ts';
+
+/** How much more than the limit is read before a sender who does not listen is cut off. */
+const drainFactor = 8;
+
+/** A request body on disk, in a file without a name: nothing is left whatever happens to the daemon. */
+export class Spool implements AsyncDisposable {
+  readonly #file: FileHandle;
+
+  private constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /**
+   * Stores a body of at most `limit` bytes. A longer one is read to its end, so that the sender gets to see the answer,
+   * and refused with `payload_too_large`.
+   */
+  static async store(body: Readable, limit: number, directory: string): Promise<Spool> {
+    const path = join(directory, `.upload-${randomUUID()}`);
+    const file = await open(path, 'wx+', 0o600);
+    try {
+      await unlink(path);
+      let size = 0;
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        if (size <= limit) await file.writev([chunk]);
+        else if (size > limit * drainFactor) break;
+      }
+      if (size > limit) throw new BerthError('payload_too_large');
+      return new Spool(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** From the beginning; may be called again once the last reader has ended. */
+  read(): Readable {
+    return this.#file.createReadStream({ start: 0, autoClose: false });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close();
+  }
+}

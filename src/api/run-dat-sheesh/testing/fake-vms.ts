@@ -1,0 +1,175 @@
+import { randomUUID } from 'node:crypto';
+import { BerthError } from '../../../common/errors.ts';
+import type { VmService } from '../../../vm/api.ts';
+import type { CreateVm, Quotas, Snapshot, Vm, VmEvent, VmState } from '../../../vm/model.ts';
+import { FakeGuest } from './fake-guest.ts';
+
+const createdAt = '2026-01-02T03:04:05.678Z';
+
+export const testQuotas: Quotas = {
+  maxVms: 20,
+  maxCpusPerVm: 8,
+  maxMemoryMiBPerVm: 8192,
+  minMemoryMiBPerVm: 128,
+  maxDiskMiBPerVm: 1_048_576,
+  totalCpus: 1000,
+  totalMemoryMiB: 1_000_000,
+  totalDiskMiB: 10_000_000,
+};
+
+function notFaked(): never {
+  throw new Error('not faked');
+}
+
+/** VMs in memory that boot at once. */
+export class FakeVms implements VmService {
+  readonly quotas: Quotas;
+  readonly fakeGuest = new FakeGuest();
+  readonly requests: CreateVm[] = [];
+  #revision = 0;
+  #vms: readonly Vm[] = Object.freeze([]);
+  readonly #snapshots: Snapshot[] = [];
+  readonly #listeners = new Set<(event: VmEvent) => void>();
+
+  constructor(quotas: Partial<Quotas> = {}) {
+    this.quotas = { ...testQuotas, ...quotas };
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  list(): readonly Vm[] {
+    return this.#vms;
+  }
+
+  get(id: string): Vm {
+    const vm = this.#vms.find((candidate) => candidate.id === id);
+    if (vm === undefined) throw new BerthError('vm_not_found', { id });
+    return vm;
+  }
+
+  async create(request: CreateVm): Promise<Vm> {
+    if (this.#vms.length >= this.quotas.maxVms) {
+      throw new BerthError('quota_exceeded', { resource: 'VM', limit: `maxVms=${this.quotas.maxVms}` });
+    }
+    if (request.snapshotId !== undefined) this.getSnapshot(request.snapshotId);
+    this.requests.push(request);
+    const number = this.#vms.length + 2;
+    const vm: Vm = {
+      id: randomUUID(),
+      name: '',
+      tenant: '',
+      state: 'running',
+      engine: 'fake',
+      cpus: request.cpus,
+      memoryMiB: request.memoryMiB,
+      diskMiB: request.diskMiB ?? 512,
+      imageId: request.imageId ?? 'img-00000000-0000-4000-8000-000000000000',
+      snapshotId: request.snapshotId ?? null,
+      uid: null,
+      addresses: { ipv4: `172.16.0.${number}`, ipv6: null, mac: '02:00:00:00:00:01', tap: `tap${number}` },
+      egress: request.egress,
+      startMode: 'boot',
+      createdAt,
+      startedAt: createdAt,
+      stoppedAt: null,
+      reason: null,
+      labels: {},
+    };
+    this.#replace([...this.#vms, vm]);
+    this.emit({ id: this.#revision, at: createdAt, type: 'vm.created', vmId: vm.id });
+    return vm;
+  }
+
+  /** Puts a VM into a state, as something outside the API would. */
+  force(id: string, change: Partial<Vm>): Vm {
+    const vm = { ...this.get(id), ...change };
+    this.#replace(this.#vms.map((candidate) => (candidate.id === id ? vm : candidate)));
+    return vm;
+  }
+
+  async start(id: string): Promise<Vm> {
+    this.#require(id, ['created', 'stopped'], 'stopped');
+    return this.force(id, { state: 'running' });
+  }
+
+  async stop(id: string): Promise<Vm> {
+    this.#require(id, ['running', 'paused'], 'running');
+    return this.force(id, { state: 'stopped' });
+  }
+
+  async resume(id: string): Promise<Vm> {
+    this.#require(id, ['paused'], 'paused');
+    return this.force(id, { state: 'running' });
+  }
+
+  async remove(id: string): Promise<void> {
+    this.get(id);
+    this.#replace(this.#vms.filter((vm) => vm.id !== id));
+    this.emit({ id: this.#revision, at: createdAt, type: 'vm.removed', vmId: id });
+  }
+
+  guest(id: string): FakeGuest {
+    this.#require(id, ['running'], 'running');
+    return this.fakeGuest;
+  }
+
+  async log(id: string, kind: 'console' | 'engine', tail: number) {
+    this.get(id);
+    const lines = Array.from({ length: 5 }, (_, index) => `${kind} ${index}`).slice(-tail);
+    return { lines, truncated: tail < 5, updatedAt: kind === 'console' ? createdAt : null };
+  }
+
+  async snapshot(id: string): Promise<Snapshot> {
+    this.#require(id, ['running'], 'running');
+    const { imageId, cpus, memoryMiB, diskMiB } = this.get(id);
+    const snapshot: Snapshot = {
+      id: `snap-${randomUUID()}`,
+      kind: 'disk',
+      createdAt,
+      sourceVmId: id,
+      tenant: '',
+      imageId,
+      cpus,
+      memoryMiB,
+      diskMiB,
+    };
+    this.#snapshots.push(snapshot);
+    return snapshot;
+  }
+
+  snapshots(): readonly Snapshot[] {
+    return this.#snapshots;
+  }
+
+  getSnapshot(id: string): Snapshot {
+    const snapshot = this.#snapshots.find((candidate) => candidate.id === id);
+    if (snapshot === undefined) throw new BerthError('snapshot_not_found');
+    return snapshot;
+  }
+
+  onEvent(listener: (event: VmEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: VmEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  reboot = notFaked;
+  pause = notFaked;
+  resize = notFaked;
+  removeSnapshot = notFaked;
+
+  #require(id: string, states: readonly VmState[], expected: VmState): void {
+    const { state } = this.get(id);
+    if (!states.includes(state)) throw new BerthError('wrong_state', { expected, actual: state });
+  }
+
+  #replace(vms: readonly Vm[]): void {
+    this.#vms = Object.freeze(vms);
+    this.#revision += 1;
+  }
+}

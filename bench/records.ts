@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { runCommand } from '../src/common/command.ts';
 import { openDatabase } from '../src/store/database.ts';
 import { VmStore } from '../src/store/vm-store.ts';
@@ -76,7 +76,12 @@ async function seed(path: string): Promise<void> {
         imageId: 'img-00000000-0000-4000-8000-000000000000',
         snapshotId: null,
         uid: 300_000 + n,
-        addresses: { ipv4: `172.16.0.${n + 2}`, ipv6: null, mac: `02:${hex.match(/../g)!.slice(1).join(':')}`, tap: `bench${n}` },
+        addresses: {
+          ipv4: `172.16.0.${n + 2}`,
+          ipv6: null,
+          mac: `02:${hex.match(/../g)!.slice(1).join(':')}`,
+          tap: `bench${n}`,
+        },
         egress: { outbound: false, allow: [] },
         startMode: 'boot',
         createdAt: new Date().toISOString(),

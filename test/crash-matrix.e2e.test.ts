@@ -51,7 +51,10 @@ async function assertWhole(daemon: TestDaemon, id: string): Promise<void> {
 }
 
 /** Counts what a VM that is whole has on the host, so that too much shows as well as too little. */
-function assertOnly(found: Traces, expected: { readonly vms: number; readonly running: number; readonly snapshots?: number }): void {
+function assertOnly(
+  found: Traces,
+  expected: { readonly vms: number; readonly running: number; readonly snapshots?: number },
+): void {
   const { vms, running, snapshots = 0 } = expected;
   assert.equal(found.processes.length, running, `processes: ${found.processes}`);
   assert.equal(found.taps.length, running, `taps: ${found.taps}`);
@@ -61,7 +64,11 @@ function assertOnly(found: Traces, expected: { readonly vms: number; readonly ru
 }
 
 /** Runs `request` on a daemon that dies at `point`, and returns the daemon that comes after. */
-async function dieAt(daemon: TestDaemon, point: string, request: (armed: TestDaemon) => Promise<Response>): Promise<TestDaemon> {
+async function dieAt(
+  daemon: TestDaemon,
+  point: string,
+  request: (armed: TestDaemon) => Promise<Response>,
+): Promise<TestDaemon> {
   await daemon.kill();
   const armed = await daemon.restart({ env: { BERTH_FAILPOINT: point } });
   await assert.rejects(request(armed), 'the call outlived the daemon');

@@ -51,7 +51,9 @@ export async function demo(config: Config): Promise<void> {
       };
       const vm = await timed('Booting a VM', () => call('POST', '/v1/vms', { cpu: 1, memMb: 512, allowIps: [] }));
       const shell = await timed('Running a shell command', () =>
-        call('POST', `/v1/vms/${vm.id}/exec`, { cmd: 'echo "hello from $(hostname), kernel $(uname -r), uid $(id -u)"' }),
+        call('POST', `/v1/vms/${vm.id}/exec`, {
+          cmd: 'echo "hello from $(hostname), kernel $(uname -r), uid $(id -u)"',
+        }),
       );
       process.stdout.write(indent(shell.stdout));
       const run = await timed('Running a TypeScript program', () =>

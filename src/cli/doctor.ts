@@ -46,7 +46,12 @@ async function checkPrograms(): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const [program, debianPackage] of programs) {
     const path = await findProgram(program);
-    findings.push({ check: program, ok: path !== null, detail: path ?? 'not found', advice: `apt-get install ${debianPackage}` });
+    findings.push({
+      check: program,
+      ok: path !== null,
+      detail: path ?? 'not found',
+      advice: `apt-get install ${debianPackage}`,
+    });
   }
   return findings;
 }

@@ -5,7 +5,7 @@ import { HomeLockedError } from '../store/lock.ts';
 import { NewerSchemaError } from '../store/migrations.ts';
 import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
-import { buildImageCommand, listImages } from './image.ts';
+import { buildImageCommand } from './image.ts';
 import { serve } from './serve.ts';
 
 const program = new Command('berth')
@@ -20,9 +20,9 @@ withSettings(program.command('serve').description('run the daemon in the foregro
     serve(configFrom(options), { printConfig: options.printConfig === true, stopVms: options.stopVms === true }),
   );
 
-withSettings(program.command('doctor').description('say what this host can do, and what to do about what it lacks')).action(
-  (options: Record<string, unknown>) => doctor(configFrom(options)),
-);
+withSettings(
+  program.command('doctor').description('say what this host can do, and what to do about what it lacks'),
+).action((options: Record<string, unknown>) => doctor(configFrom(options)));
 
 program
   .command('demo')
@@ -33,10 +33,6 @@ const image = program.command('image').description('images: a kernel and a root 
 withSettings(image.command('build').description('build an image from its recipe into the cache'))
   .argument('<recipe>', 'name of the recipe')
   .action((name: string, options: Record<string, unknown>) => buildImageCommand(name, configFrom(options)));
-withSettings(image.command('list').description('list the images of this data directory')).action(
-  (options: Record<string, unknown>) => listImages(configFrom(options)),
-);
-
 try {
   await program.parseAsync();
 } catch (error) {
@@ -67,7 +63,8 @@ function camelCase(flag: string): string {
 /** Prints what went wrong, without a stack when the person at the keyboard can do something about it. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode;
-  const isExpected = error instanceof ConfigError || error instanceof HomeLockedError || error instanceof NewerSchemaError;
+  const isExpected =
+    error instanceof ConfigError || error instanceof HomeLockedError || error instanceof NewerSchemaError;
   console.error(isExpected ? `berth: ${error.message}` : error);
   return 1;
 }

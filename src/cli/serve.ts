@@ -3,7 +3,10 @@ import { startDaemon } from '../daemon/daemon.ts';
 import type { Config } from '../daemon/settings.ts';
 
 /** Runs the daemon until SIGTERM or SIGINT. VMs stay up unless `stopVms`. */
-export async function serve(config: Config, options: { readonly printConfig: boolean; readonly stopVms: boolean }): Promise<void> {
+export async function serve(
+  config: Config,
+  options: { readonly printConfig: boolean; readonly stopVms: boolean },
+): Promise<void> {
   if (options.printConfig) {
     process.stdout.write(printConfig(config));
     return;

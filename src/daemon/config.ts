@@ -31,7 +31,11 @@ export function loadConfig(sources: ConfigSources): Config {
   for (const key of settingKeys)
     if (sources.flags[key] !== undefined) values[key] = check(key, sources.flags[key], flagName(key));
   const config = Object.fromEntries(settingKeys.map((key) => [key, values[key] ?? settings[key].default])) as Config;
-  return { ...config, home: resolve(config.home || defaultHome(sources.env)), cache: resolve(config.cache || defaultCache(sources.env)) };
+  return {
+    ...config,
+    home: resolve(config.home || defaultHome(sources.env)),
+    cache: resolve(config.cache || defaultCache(sources.env)),
+  };
 }
 
 /** The effective configuration as a TOML file; secrets are left out. */
@@ -58,7 +62,9 @@ function readFile(path: string, values: Partial<Record<SettingKey, unknown>>): v
   }
   for (const [section, value] of Object.entries(tree)) {
     const isTable = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
-    const entries = isTable ? Object.entries(value).map(([name, inner]) => [`${section}.${name}`, inner] as const) : [[section, value] as const];
+    const entries = isTable
+      ? Object.entries(value).map(([name, inner]) => [`${section}.${name}`, inner] as const)
+      : [[section, value] as const];
     for (const [key, inner] of entries) {
       if (!isKey(key)) throw new ConfigError(`${path}: unknown setting ${key}`);
       values[key] = check(key, inner, `${path}: ${key}`);
@@ -69,7 +75,8 @@ function readFile(path: string, values: Partial<Record<SettingKey, unknown>>): v
 function readEnvironment(env: NodeJS.ProcessEnv, values: Partial<Record<SettingKey, unknown>>): void {
   const byName = new Map(settingKeys.map((key) => [environmentName(key), key]));
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('BERTH_') || otherVariables.has(name) || name.startsWith('BERTH_TEST_') || value === undefined) continue;
+    if (!name.startsWith('BERTH_') || otherVariables.has(name) || name.startsWith('BERTH_TEST_') || value === undefined)
+      continue;
     const key = byName.get(name);
     if (!key) throw new ConfigError(`unknown environment variable ${name}`);
     if (value !== '') values[key] = check(key, value, name);

@@ -10,8 +10,14 @@ const listenAddress = z
   .regex(/^(unix:\/.+|\[[0-9a-fA-F:]+\]:\d{1,5}|[^:\s]+:\d{1,5})$/, 'must be host:port, [ipv6]:port or unix:/path');
 
 const count = z.coerce.number().int().min(0);
-const flag = z.union([z.boolean(), z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1')]);
-const list = z.union([z.array(z.string()), z.string().transform((text) => text.split(',').filter((item) => item !== ''))]);
+const flag = z.union([
+  z.boolean(),
+  z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1'),
+]);
+const list = z.union([
+  z.array(z.string()),
+  z.string().transform((text) => text.split(',').filter((item) => item !== '')),
+]);
 
 interface Setting<T extends z.ZodType = z.ZodType> {
   readonly schema: T;
@@ -41,7 +47,11 @@ export const settings = {
   'network.mode': setting(z.enum(['auto', 'bridge', 'user']), 'auto', 'bridge needs root; auto: bridge for root'),
   'network.bridge': setting(z.string().regex(/^[a-z][a-z0-9-]{0,9}$/), 'berth0', 'name of the bridge'),
   'network.address': setting(z.string(), '172.16.0.1/24', 'IPv4 address and prefix of the bridge'),
-  'network.address6': setting(z.string(), 'fd62:7274:6800::1/64', 'IPv6 address and prefix of the bridge; empty: no IPv6'),
+  'network.address6': setting(
+    z.string(),
+    'fd62:7274:6800::1/64',
+    'IPv6 address and prefix of the bridge; empty: no IPv6',
+  ),
   'network.resolver': setting(flag, true, 'answer DNS at the gateway for VMs that may go out'),
   'network.upstream': setting(list, [], 'DNS servers the resolver asks; empty: those of the host'),
   'quota.max_vms': setting(count, 0, 'VMs; 0: as many as memory and addresses allow'),

@@ -134,7 +134,15 @@ describe('logs', () => {
   it('keep the newest activity', async () => {
     const rows = new ActivityRows(db, 2);
     for (const id of ['a', 'b', 'c'])
-      await rows.record({ id, createdAt: 'now', type: 'vm.created', entityType: 'vm', entityId: id, message: 'm', meta: { cpu: 1 } });
+      await rows.record({
+        id,
+        createdAt: 'now',
+        type: 'vm.created',
+        entityType: 'vm',
+        entityId: id,
+        message: 'm',
+        meta: { cpu: 1 },
+      });
     const kept = await rows.list(10);
     assert.deepEqual(
       kept.map((activity) => activity.id),
@@ -147,7 +155,16 @@ describe('logs', () => {
 describe('API keys', () => {
   it('are found by prefix, and revoked once', async () => {
     const rows = new ApiKeyRows(db);
-    const key = { id: 'k', name: 'n', prefix: 'p', hash: 'h', createdAt: '1', expiresAt: null, revokedAt: null, lastUsedAt: null };
+    const key = {
+      id: 'k',
+      name: 'n',
+      prefix: 'p',
+      hash: 'h',
+      createdAt: '1',
+      expiresAt: null,
+      revokedAt: null,
+      lastUsedAt: null,
+    };
     await rows.insert(key);
     assert.deepEqual(await rows.findByPrefix('p'), key);
     assert.equal(await rows.findByPrefix('q'), null);

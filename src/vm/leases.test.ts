@@ -17,15 +17,19 @@ describe('leases', () => {
         for (const create of history) {
           if (!create) vms = vms.slice(1);
           else if (vms.length === plan.ipv4Pool.size) assert.throws(() => allocateAddresses(vms, plan), /quota/);
-          else vms = [...vms, { id: `${next++}`, addresses: allocateAddresses(vms, plan), uid: allocateUid(vms, 300_000) } as Vm];
-          for (const lease of [
+          else
+            vms = [
+              ...vms,
+              { id: `${next++}`, addresses: allocateAddresses(vms, plan), uid: allocateUid(vms, 300_000) } as Vm,
+            ];
+          const leases: readonly (readonly unknown[])[] = [
             vms.map((vm) => vm.addresses.ipv4),
             vms.map((vm) => vm.addresses.ipv6),
             vms.map((vm) => vm.addresses.mac),
             vms.map((vm) => vm.addresses.tap),
             vms.map((vm) => vm.uid),
-          ])
-            assert.equal(new Set(lease).size, vms.length);
+          ];
+          for (const lease of leases) assert.equal(new Set(lease).size, vms.length);
         }
       }),
     );

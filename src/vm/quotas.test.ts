@@ -58,7 +58,10 @@ describe('totals', () => {
     const vms = [vm('a', 'stopped', { cpus: 4, memoryMiB: 1000 })];
     checkTotals(vms, size, quotas, { active: true });
     for (const state of ['starting', 'running', 'paused', 'stopping'] as const) {
-      assert.throws(() => checkTotals([vm('a', state, { cpus: 4 })], size, quotas, { active: true }), refusal('totalCpus'));
+      assert.throws(
+        () => checkTotals([vm('a', state, { cpus: 4 })], size, quotas, { active: true }),
+        refusal('totalCpus'),
+      );
       assert.throws(
         () => checkTotals([vm('a', state, { memoryMiB: 800 })], size, quotas, { active: true }),
         refusal('totalMemoryMiB'),

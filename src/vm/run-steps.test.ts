@@ -6,7 +6,12 @@ import { finishSteps, runSteps, type Step, undoSteps } from './run-steps.ts';
 const log = pino({ level: 'silent' });
 
 /** A step that notes what is asked of it; `failing` names the calls that throw. */
-function noted(name: string, calls: string[], failing: readonly string[] = [], extra: Partial<Step<null>> = {}): Step<null> {
+function noted(
+  name: string,
+  calls: string[],
+  failing: readonly string[] = [],
+  extra: Partial<Step<null>> = {},
+): Step<null> {
   const note = (what: string) => async () => {
     calls.push(`${name}.${what}`);
     if (failing.includes(what)) throw new Error(`${name}.${what}`);

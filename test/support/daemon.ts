@@ -54,7 +54,10 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     BERTH_LISTEN_RUN_DAT_SHEESH: '127.0.0.1:0',
     BERTH_NETWORK_RESOLVER: 'false',
     ...Object.fromEntries(
-      ['CREATE', 'EXEC', 'RUN', 'UPLOAD', 'DOWNLOAD', 'OTHER'].map((name) => [`BERTH_RUN_DAT_SHEESH_RATE_${name}`, '0']),
+      ['CREATE', 'EXEC', 'RUN', 'UPLOAD', 'DOWNLOAD', 'OTHER'].map((name) => [
+        `BERTH_RUN_DAT_SHEESH_RATE_${name}`,
+        '0',
+      ]),
     ),
     ...options.env,
   };
@@ -84,7 +87,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
         ...init,
         method,
         headers,
-        ...(body === undefined ? {} : { body: isJson ? JSON.stringify(body) : (body as BodyInit) }),
+        ...(body === undefined ? {} : { body: isJson ? JSON.stringify(body) : (body as string) }),
       });
     },
     async stop() {

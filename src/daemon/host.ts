@@ -1,0 +1,97 @@
+import { chmod, mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { Admission } from '../common/concurrency.ts';
+import type { Log } from '../common/log.ts';
+import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
+import { createGuestClient } from '../guest/client.ts';
+import type { ImageStore } from '../image/images.ts';
+import { type Database, openDatabase } from '../store/database.ts';
+import { lockHome } from '../store/lock.ts';
+import { SnapshotStore } from '../store/snapshot-store.ts';
+import { VmStore } from '../store/vm-store.ts';
+import { VmLayout } from '../vm/layout.ts';
+import { Vms } from '../vm/service.ts';
+import { openImages } from './images.ts';
+import { openNetwork } from './network.ts';
+import { hostQuotas } from './quotas.ts';
+import type { Config } from './settings.ts';
+
+/** Everything behind the APIs, on one data directory. */
+export interface Host {
+  readonly vms: Vms;
+  readonly images: ImageStore;
+  readonly db: Database;
+  /** Finishes what is in flight and lets go of the data directory; VMs keep running. */
+  close(): Promise<void>;
+}
+
+/** Longest socket path the kernel takes is 107 bytes; `/vms/<uuid>/run/<name>` needs 64 of them. */
+const longestHome = 43;
+
+/**
+ * Takes the data directory's lock, opens the store, makes the network ready and settles what an earlier daemon left.
+ * `announce` is given lines for a person, where something takes long.
+ */
+export async function openHost(config: Config, announce: (line: string) => void, log: Log): Promise<Host> {
+  const { home } = config;
+  if (Buffer.byteLength(home) > longestHome)
+    throw new Error(`the path of the data directory may have at most ${longestHome} bytes: ${home}`);
+  await mkdir(home, { recursive: true });
+  // VM processes under their own uids pass through to their files, and may list nothing.
+  await chmod(home, 0o711);
+  // Unwound in reverse order, by close() and when a later part of the start fails.
+  await using stack = new AsyncDisposableStack();
+  const lock = lockHome(home);
+  stack.defer(() => lock.release());
+  const layout = new VmLayout(home);
+  const stateDir = join(home, 'state');
+  for (const dir of [layout.vmsRoot, layout.snapshotsRoot, stateDir])
+    await mkdir(dir, { recursive: true, mode: 0o711 });
+  const db = await openDatabase(join(home, 'berth.db'));
+  stack.defer(() => db.destroy());
+  let vms: Vms | null = null;
+  const images = await openImages(config, db, {
+    // Until the VMs are known every image may be somebody's.
+    inUse: (id) => vms === null || vms.list().some((vm) => vm.imageId === id),
+    announce,
+    log,
+  });
+  const network = await openNetwork(config, log);
+  stack.defer(() => network.close());
+  const engine = new QemuEngine({
+    accel: config['engine.accel'],
+    qemu: config['engine.qemu'],
+    stateDir,
+    kernelForProbe: async () => {
+      const image = images.default();
+      return image?.kernel && image.rootfs ? (await images.files(image.id)).kernel : null;
+    },
+    log: log.child({ room: 'engine' }),
+  });
+  stack.defer(() => engine.close());
+  vms = await Vms.open({
+    store: new VmStore(db),
+    snapshots: new SnapshotStore(db),
+    engine,
+    network,
+    images,
+    layout,
+    guestClient: createGuestClient,
+    settings: {
+      quotas: hostQuotas(config, network.plan.ipv4Pool.size),
+      defaultDiskMiB: config['disk.default_mib'],
+      bootTimeoutMs: config['engine.boot_timeout_seconds'] * 1000,
+      stopGraceMs: config['engine.stop_grace_seconds'] * 1000,
+      uidBase: process.getuid?.() === 0 ? config['engine.uid_base'] : null,
+      cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
+      memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,
+    },
+    admission: new Admission(config['engine.concurrent_boots'] || availableParallelism()),
+    log: log.child({ room: 'vm' }),
+  });
+  const service = vms;
+  stack.defer(() => service.close());
+  const open = stack.move();
+  return { vms, images, db, close: () => open.disposeAsync() };
+}

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createVm, exec, expectStatus, output, vmState, type WireVm } from './support/api.ts';
+import { startDaemon, type TestDaemon } from './support/daemon.ts';
+import { eventually } from './support/eventually.ts';
+import { noTraces, traces } from './support/leftovers.ts';
+
+describe('a VM', () => {
+  let daemon: TestDaemon;
+  let vm: WireVm;
+
+  before(async () => {
+    daemon = await startDaemon();
+    vm = await createVm(daemon);
+  });
+  after(() => daemon.stop());
+
+  it('keeps its disk and its address over stop and start', async () => {
+    await output(daemon, vm.id, 'echo kept > /workspace/kept');
+    await expectStatus(daemon, 204, 'POST', `/v1/vms/${vm.id}/stop`);
+    assert.equal(await vmState(daemon, vm.id), 'STOPPED');
+    assert.deepEqual((await traces(daemon.home)).processes, []);
+    await expectStatus(daemon, 204, 'POST', `/v1/vms/${vm.id}/start`);
+    const again = await expectStatus<WireVm>(daemon, 200, 'GET', `/v1/vms/${vm.id}`);
+    assert.equal(again.guestIp, vm.guestIp);
+    assert.equal(await output(daemon, vm.id, 'cat /workspace/kept'), 'kept\n');
+    assert.match(await output(daemon, vm.id, 'ip -4 addr'), new RegExp(vm.guestIp.replaceAll('.', '\\.')));
+  });
+
+  it('survives a killed daemon, is adopted, and is the same machine', async () => {
+    const before = await output(daemon, vm.id, 'cat /proc/sys/kernel/random/boot_id');
+    const processes = (await traces(daemon.home)).processes;
+    await daemon.kill();
+    assert.deepEqual((await traces(daemon.home)).processes, processes);
+    daemon = await daemon.restart();
+    assert.equal(await vmState(daemon, vm.id), 'RUNNING');
+    assert.equal(await output(daemon, vm.id, 'cat /proc/sys/kernel/random/boot_id'), before);
+    assert.deepEqual((await traces(daemon.home)).processes, processes);
+  });
+
+  it('never runs a command twice that was interrupted by the death of the daemon', async () => {
+    const cut = daemon.call('POST', `/v1/vms/${vm.id}/exec`, {
+      cmd: 'echo run >> /workspace/runs; sleep 60',
+      timeoutMs: 100_000,
+    });
+    await eventually('the command runs', async () => (await exec(daemon, vm.id, 'cat /workspace/runs')).exitCode === 0);
+    await daemon.kill();
+    await assert.rejects(cut);
+    daemon = await daemon.restart();
+    await sleep(2000);
+    assert.equal(await output(daemon, vm.id, 'cat /workspace/runs'), 'run\n');
+    const { stdout } = await exec(daemon, vm.id, 'pgrep -x sleep | wc -l');
+    assert.equal(stdout, '0\n', 'the interrupted command still runs');
+  });
+
+  it('is seen as stopped when its process was killed, with nothing left on the host, and starts again', async () => {
+    const [process_] = (await traces(daemon.home)).processes;
+    process.kill(Number(process_?.split(' ')[0]), 'SIGKILL');
+    await eventually('the VM counts as stopped', async () => (await vmState(daemon, vm.id)) === 'STOPPED');
+    const { processes, taps, rules } = await traces(daemon.home);
+    assert.deepEqual({ processes, taps, rules }, { processes: [], taps: [], rules: [] });
+    await expectStatus(daemon, 204, 'POST', `/v1/vms/${vm.id}/start`);
+    assert.equal(await output(daemon, vm.id, 'cat /workspace/kept'), 'kept\n');
+  });
+
+  it('is seen as stopped when its process ended while no daemon ran', async () => {
+    const [process_] = (await traces(daemon.home)).processes;
+    await daemon.kill();
+    process.kill(Number(process_?.split(' ')[0]), 'SIGKILL');
+    daemon = await daemon.restart();
+    assert.equal(await vmState(daemon, vm.id), 'STOPPED');
+    assert.deepEqual((await traces(daemon.home)).taps, []);
+    await expectStatus(daemon, 204, 'POST', `/v1/vms/${vm.id}/start`);
+  });
+
+  it('runs under a uid of its own, sandboxed, and its files are closed to others', async () => {
+    const [process_] = (await traces(daemon.home)).processes;
+    const status = await readFile(`/proc/${process_?.split(' ')[0]}/status`, 'utf8');
+    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+    assert.ok(uid >= 300_000, `uid ${uid}`);
+    assert.match(status, /^Seccomp:\s+2$/m);
+    assert.match(status, /^NoNewPrivs:\s+1$/m);
+  });
+
+  it('stops cleanly with the daemon asked to take VMs down', async () => {
+    await daemon.kill();
+    daemon = await daemon.restart();
+    process.kill(daemon.pid, 'SIGTERM');
+    assert.equal(await daemon.ended, 0);
+    const { processes, taps } = await traces(daemon.home);
+    assert.deepEqual({ processes, taps }, { processes: [], taps: [] });
+    daemon = await daemon.restart();
+    assert.equal(await vmState(daemon, vm.id), 'STOPPED');
+  });
+
+  it('is gone without a trace after its removal, and its address is free again', async () => {
+    await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${vm.id}`);
+    await expectStatus(daemon, 404, 'DELETE', `/v1/vms/${vm.id}`);
+    assert.deepEqual(await traces(daemon.home), noTraces);
+    const next = await createVm(daemon);
+    assert.equal(next.guestIp, vm.guestIp);
+    await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${next.id}`);
+  });
+
+  it('is not left behind by a create that fails', async () => {
+    await daemon.kill();
+    daemon = await daemon.restart({ env: { BERTH_FAILPOINT: 'create.guest.after=error' } });
+    await expectStatus(daemon, 500, 'POST', '/v1/vms', { cpu: 1, memMb: 256, allowIps: [] });
+    assert.deepEqual(await traces(daemon.home), noTraces);
+  });
+});
+
+describe('snapshots', () => {
+  let daemon: TestDaemon;
+
+  before(async () => {
+    daemon = await startDaemon();
+  });
+  after(() => daemon.stop());
+
+  it('hold the disk as it was, whatever becomes of the VM, of others made from them, and of the snapshot', async () => {
+    const source = await createVm(daemon);
+    await output(daemon, source.id, 'echo one > /workspace/state; head -c 3000000 /dev/urandom > /workspace/data');
+    const sum = await output(daemon, source.id, 'sha256sum < /workspace/data');
+    const { id } = await expectStatus<{ id: string }>(daemon, 201, 'POST', `/v1/vms/${source.id}/snapshots`);
+    await output(daemon, source.id, 'echo two > /workspace/state; rm /workspace/data');
+    await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${source.id}`);
+    const copies = await Promise.all([
+      createVm(daemon, { snapshotId: id }),
+      createVm(daemon, { snapshotId: id, memMb: 384, diskSizeMb: 4096 }),
+    ]);
+    for (const copy of copies) {
+      assert.equal(await output(daemon, copy.id, 'cat /workspace/state'), 'one\n');
+      assert.equal(await output(daemon, copy.id, 'sha256sum < /workspace/data'), sum);
+    }
+    await output(daemon, copies[0].id, 'echo mine > /workspace/state');
+    assert.equal(await output(daemon, copies[1].id, 'cat /workspace/state'), 'one\n');
+    const sizeMiB = Number(await output(daemon, copies[1].id, `df -m --output=size / | tail -1`));
+    assert.ok(sizeMiB > 3500, `root file system of ${sizeMiB} MiB`);
+    for (const copy of copies) await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${copy.id}`);
+    assert.deepEqual(await readdir(join(daemon.home, 'vms')), []);
+  });
+});
+
+describe('daemons with different data directories', () => {
+  it('run side by side and do not see each other', async () => {
+    const one = await startDaemon();
+    const other = await startDaemon({
+      env: {
+        BERTH_NETWORK_BRIDGE: 'berth1',
+        BERTH_NETWORK_ADDRESS: '172.16.1.1/24',
+        BERTH_NETWORK_ADDRESS6: 'fd62:7274:6801::1/64',
+      },
+    });
+    try {
+      const [mine, theirs] = await Promise.all([createVm(one), createVm(other)]);
+      assert.equal(theirs.guestIp, '172.16.1.2');
+      assert.equal(mine.guestIp, '172.16.0.2');
+      await expectStatus(one, 404, 'GET', `/v1/vms/${theirs.id}`);
+      await one.kill();
+      const again = await one.restart();
+      await output(other, theirs.id, 'true');
+      await output(again, mine.id, 'true');
+      await again.stop();
+    } finally {
+      await other.stop();
+    }
+  });
+
+  it('refuse a directory that is in use', async () => {
+    const one = await startDaemon();
+    try {
+      await assert.rejects(startDaemon({ home: one.home }), /another daemon uses/);
+    } finally {
+      await one.stop();
+    }
+  });
+});

@@ -1,0 +1,26 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { pino } from 'pino';
+import { loadConfig } from '../../src/daemon/config.ts';
+import { type Host, openHost } from '../../src/daemon/host.ts';
+import { assertPrivateNetwork } from './daemon.ts';
+
+/** The engine room without a listener: the service and its images, in this process. */
+export async function openTestHost(): Promise<Host & { readonly home: string; dispose(): Promise<void> }> {
+  await assertPrivateNetwork();
+  const home = await mkdtemp('/tmp/berth-test-');
+  const config = loadConfig({
+    file: null,
+    env: { ...(process.env.BERTH_CACHE ? { BERTH_CACHE: process.env.BERTH_CACHE } : {}) },
+    flags: { home, 'network.resolver': false },
+  });
+  const host = await openHost(config, () => {}, pino({ level: 'silent' }));
+  return {
+    ...host,
+    home,
+    async dispose() {
+      await host.vms.stopAll();
+      await host.close();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}

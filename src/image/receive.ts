@@ -25,6 +25,8 @@ export interface Received {
  * the caller's to remove. Throws `payload_too_large`, `insufficient_storage`, or `invalid_argument` when the body is cut off.
  */
 export async function receiveFile(body: Readable, path: string, limits: ReceiveLimits): Promise<Received> {
+  // A body may fail before it is read; the failure shows when it is.
+  body.on('error', () => {});
   await requireSpace(path.slice(0, path.lastIndexOf('/')), limits.reserveBytes);
   const file = await open(path, 'wx', 0o644);
   try {

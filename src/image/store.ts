@@ -198,6 +198,9 @@ export class DirectoryImageStore implements ImageStore {
     try {
       await stage(staged);
       return await this.#serial.run(id, () => this.#publish(id, staged));
+    } catch (error) {
+      // Removed meanwhile, and its directory with it: that is what went wrong, whatever it looked like.
+      throw this.#images.has(id) ? error : new BerthError('image_not_found', {}, error);
     } finally {
       for (const { path } of staged.values()) await rm(path, { force: true });
     }

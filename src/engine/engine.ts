@@ -17,7 +17,9 @@ export interface EngineDisk {
 export interface EngineNic {
   readonly name: string;
   /** Existing tap device, usable by `EngineVmSpec.uid`; or user-mode networking without privileges. */
-  readonly backend: { readonly kind: 'tap'; readonly tap: string } | { readonly kind: 'user'; readonly restrict: boolean };
+  readonly backend:
+    | { readonly kind: 'tap'; readonly tap: string }
+    | { readonly kind: 'user'; readonly restrict: boolean };
   /** Six lower-case hex pairs joined by colons. */
   readonly mac: string;
 }

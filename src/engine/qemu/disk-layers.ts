@@ -1,0 +1,36 @@
+import { randomBytes } from 'node:crypto';
+import { blockNode, deviceId } from './qemu-args.ts';
+import { isObject, type QmpClient } from './qemu-qmp.ts';
+
+/** Opening an image on a busy disk takes its time. */
+const timeoutMs = 30_000;
+
+/**
+ * Puts `newLayer`, an empty qcow2 made for the purpose, over a running VM's disk. From then on the guest writes there and
+ * the layer below does not change. On failure the VM goes on with the layer it had.
+ */
+export async function switchDiskLayer(qmp: QmpClient, disk: string, newLayer: string): Promise<void> {
+  const node = await currentNode(qmp, disk);
+  const overlay = `layer-${randomBytes(6).toString('hex')}`;
+  const definition = blockNode({ name: disk, path: newLayer, format: 'qcow2', readOnly: false }, overlay);
+  // The layer below is attached by the snapshot command; what the file's header names must not be opened a second time.
+  await qmp.execute('blockdev-add', { ...definition, backing: null }, timeoutMs);
+  try {
+    await qmp.execute('blockdev-snapshot', { node, overlay }, timeoutMs);
+  } catch (error) {
+    await qmp.execute('blockdev-del', { 'node-name': overlay }, timeoutMs);
+    throw error;
+  }
+}
+
+/** Name of the block node the guest's device stands on now. */
+async function currentNode(qmp: QmpClient, disk: string): Promise<string> {
+  const devices = await qmp.execute('query-block');
+  const path = `/machine/peripheral/${deviceId(disk)}/`;
+  for (const device of Array.isArray(devices) ? devices : []) {
+    if (!isObject(device) || !String(device.qdev).concat('/').startsWith(path)) continue;
+    const inserted = device.inserted;
+    if (isObject(inserted) && typeof inserted['node-name'] === 'string') return inserted['node-name'];
+  }
+  throw new Error(`no disk ${disk}`);
+}

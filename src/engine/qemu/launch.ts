@@ -1,0 +1,79 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { EngineVmSpec } from '../engine.ts';
+import { tapDescriptors } from './qemu-args.ts';
+import { consoleLogBytes, engineLogBytes, vmFiles } from './vm-files.ts';
+
+const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
+
+export interface LaunchOptions {
+  readonly spec: Pick<EngineVmSpec, 'dir' | 'uid' | 'nics'>;
+  readonly qemu: string;
+  readonly qemuArgs: readonly string[];
+  /** Files to write the pid to before anything else happens. */
+  readonly cgroupFiles: readonly string[];
+  /** Group that may open /dev/kvm, when the process needs one. */
+  readonly kvmGroup: number | null;
+}
+
+/**
+ * Starts a VM's process in a session of its own, so that it outlives this one. It enters its cgroups and gets its sockets,
+ * taps and logs (see launch.pl), then gives up its privileges for good and becomes QEMU, always with the child's pid.
+ */
+export async function launch(options: LaunchOptions): Promise<ChildProcess> {
+  const { spec } = options;
+  const files = vmFiles(spec.dir);
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
+  // Whatever goes wrong before the log writer is there.
+  const errors = await open(files.engineLog, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+  try {
+    const child = spawn('perl', [launcher, ...launcherArgs(options)], {
+      cwd: '/',
+      detached: true,
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' },
+      stdio: ['ignore', 'ignore', errors.fd],
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    child.once('spawn', resolve);
+    child.once('error', reject);
+    await promise;
+    child.unref();
+    return child;
+  } finally {
+    await errors.close();
+  }
+}
+
+function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, kvmGroup }: LaunchOptions): string[] {
+  const files = vmFiles(spec.dir);
+  return [
+    ...cgroupFiles.flatMap((file) => ['--cgroup', file]),
+    ...['--socket', `qmp=${files.qmpSocket}`],
+    ...['--socket', `guest=${files.guestSocket}`],
+    ...tapDescriptors(spec).flatMap(({ name, tap }) => ['--tap', `${name}=${tap}`]),
+    ...['--log', `engine=${engineLogBytes}=${files.engineLog}`],
+    ...['--log', `console=${consoleLogBytes}=${files.consoleLog}`],
+    ...['--uid', spec.uid === null ? '-' : String(spec.uid)],
+    '--',
+    ...privileges(spec.uid, kvmGroup),
+    qemu,
+    ...qemuArgs,
+  ];
+}
+
+function privileges(uid: number | null, kvmGroup: number | null): string[] {
+  if (uid === null) return ['setpriv', '--no-new-privs', '--'];
+  const groups = kvmGroup === null ? '--clear-groups' : `--groups=${kvmGroup}`;
+  return [
+    'setpriv',
+    `--reuid=${uid}`,
+    `--regid=${uid}`,
+    groups,
+    '--bounding-set=-all',
+    '--inh-caps=-all',
+    '--no-new-privs',
+    '--',
+  ];
+}

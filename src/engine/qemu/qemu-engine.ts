@@ -1,0 +1,372 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { runCommand } from '../../common/command.ts';
+import { BerthError } from '../../common/errors.ts';
+import type { Log } from '../../common/log.ts';
+import type {
+  Engine,
+  EngineCapabilities,
+  EngineExit,
+  EngineObservation,
+  EngineUsage,
+  EngineVmSpec,
+} from '../engine.ts';
+import { Cgroups } from './cgroup.ts';
+import { switchDiskLayer } from './disk-layers.ts';
+import { measureTscKhz } from './host-tsc.ts';
+import { launch } from './launch.ts';
+import { logWritersEnded } from './log-writers.ts';
+import { isNotListening, Monitors } from './monitors.ts';
+import { qemuArgs } from './qemu-args.ts';
+import { type Acceleration, bootUnderKvm, hostBootId, kernelKey, kvmAccess, ProbeCache } from './qemu-probe.ts';
+import { ProcessTable, type VmProcess } from './qemu-process.ts';
+import { isObject, QmpClosedError } from './qemu-qmp.ts';
+import { processUsage } from './usage.ts';
+import { vmFiles, vmSockets } from './vm-files.ts';
+import { VmWatch } from './vm-watch.ts';
+
+export interface QemuEngineOptions {
+  /** `auto` boots a kernel under KVM to find out; the others are taken at their word. */
+  readonly accel: 'auto' | 'kvm' | 'tcg';
+  /** Directory of the engine's own, traversable by VM processes; made when missing. */
+  readonly stateDir: string;
+  readonly log: Log;
+  /** The kernel to probe the acceleration with, readable by `probeUid`; null while there is none. */
+  readonly kernelForProbe: () => Promise<string | null>;
+  /** uid that VM processes run under, for the probe; null or omitted when the daemon is not root. */
+  readonly probeUid?: number | null;
+  /** QEMU's program; default `qemu-system-x86_64`. */
+  readonly qemu?: string;
+  /** Distinguishes this daemon's cgroups from those of others on the host; default: derived from `stateDir`. */
+  readonly instance?: string;
+  /** MiB for translated code of each VM when there is no KVM; part of what a VM's process needs beside guest memory. */
+  readonly translationMiB?: number;
+}
+
+/** Milliseconds QEMU has to open its devices and greet, on a host that is busy booting others. */
+const startMs = 20_000;
+/** Milliseconds a killed process has to disappear. */
+const killMs = 10_000;
+/** Milliseconds a log writer has to copy the rest. */
+const logWriterMs = 2000;
+/** Milliseconds that the guest's channel may take to accept. */
+const channelMs = 2000;
+
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+
+/** Runs VMs with QEMU: one process for each, with no tie to this one but its sockets. */
+export class QemuEngine implements Engine {
+  readonly name = 'qemu';
+  readonly #options: Required<QemuEngineOptions>;
+  readonly #log: Log;
+  readonly #table = new ProcessTable();
+  readonly #monitors = new Monitors();
+  readonly #watches = new Map<string, VmWatch>();
+  #acceleration: Promise<Acceleration> | null = null;
+  #version: Promise<string> | null = null;
+  #cgroups: Promise<Cgroups> | null = null;
+  #tscKhz: Promise<number | null> | null = null;
+
+  constructor(options: QemuEngineOptions) {
+    this.#options = {
+      qemu: 'qemu-system-x86_64',
+      instance: createHash('sha256').update(options.stateDir).digest('hex').slice(0, 12),
+      translationMiB: 128,
+      probeUid: null,
+      ...options,
+    };
+    this.#log = options.log;
+  }
+
+  async capabilities(): Promise<EngineCapabilities> {
+    const [{ kind, reason }, version, cgroups] = await Promise.all([
+      this.#accelerate(),
+      this.#qemuVersion(),
+      this.#openCgroups(),
+    ]);
+    return {
+      name: this.name,
+      acceleration: kind,
+      reason,
+      version,
+      cpuLimits: cgroups.cpu,
+      memoryLimits: cgroups.memory,
+    };
+  }
+
+  async start(spec: EngineVmSpec): Promise<void> {
+    await this.#start(spec, (await this.#accelerate()).kind);
+  }
+
+  async observe(id: string, dir: string): Promise<EngineObservation> {
+    const process = await this.#table.find(id, dir);
+    if (process === null) return { state: 'absent', pid: null };
+    try {
+      const status = await this.#execute(process, 'query-status');
+      const running = isObject(status) && status.status === 'running';
+      return { state: running ? 'running' : 'paused', pid: process.pid };
+    } catch (error) {
+      if (await this.#table.isAlive(process)) throw error;
+      return { state: 'absent', pid: null };
+    }
+  }
+
+  async watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void> {
+    const process = await this.#require(id, dir);
+    this.#watches.get(dir)?.stop();
+    const watch = new VmWatch(process, this.#table, this.#monitors, this.#log);
+    this.#watches.set(dir, watch);
+    watch.start((exit) => {
+      if (this.#watches.get(dir) === watch) this.#watches.delete(dir);
+      this.#log.info({ vm: id, reason: exit.reason, detail: exit.detail }, 'VM process ended');
+      onExit(exit);
+    });
+  }
+
+  async pause(id: string, dir: string): Promise<void> {
+    await this.#execute(await this.#require(id, dir), 'stop');
+  }
+
+  async resume(id: string, dir: string): Promise<void> {
+    await this.#execute(await this.#require(id, dir), 'cont');
+  }
+
+  async powerButton(id: string, dir: string): Promise<void> {
+    await this.#execute(await this.#require(id, dir), 'system_powerdown');
+  }
+
+  async waitForExit(id: string, dir: string, timeoutMs: number): Promise<boolean> {
+    const process = await this.#table.find(id, dir);
+    return process === null || (await this.#table.waitForEnd(process, timeoutMs));
+  }
+
+  async destroy(id: string, dir: string): Promise<void> {
+    checkId(id);
+    this.#watches.get(dir)?.expectEnd();
+    const process = await this.#table.find(id, dir);
+    if (process !== null && !(await this.#table.kill(process, killMs))) {
+      throw new BerthError('deadline_exceeded', { operation: 'Ending the VM' });
+    }
+    this.#monitors.drop(dir);
+    await logWritersEnded(vmFiles(dir).engineLog, logWriterMs);
+    for (const socket of [vmFiles(dir).qmpSocket, vmFiles(dir).guestSocket]) await rm(socket, { force: true });
+    await (await this.#openCgroups()).remove(id);
+  }
+
+  async openChannel(id: string, dir: string): Promise<Duplex> {
+    await this.#require(id, dir);
+    const deadline = Date.now() + channelMs;
+    for (;;) {
+      try {
+        return await connectSocket(vmFiles(dir).guestSocket);
+      } catch (error) {
+        if (!isNotListening(error) || Date.now() > deadline) throw new BerthError('guest_unavailable', {}, error);
+      }
+      await delay(20);
+    }
+  }
+
+  async switchDiskLayer(id: string, dir: string, disk: string, newLayer: string): Promise<void> {
+    await this.#require(id, dir);
+    await switchDiskLayer(await this.#monitors.ready(dir), disk, newLayer);
+  }
+
+  consoleLog(dir: string): string {
+    return vmFiles(dir).consoleLog;
+  }
+
+  engineLog(dir: string): string {
+    return vmFiles(dir).engineLog;
+  }
+
+  async usage(id: string, dir: string): Promise<EngineUsage | null> {
+    const process = await this.#table.find(id, dir);
+    return process === null ? null : await processUsage(process.pid);
+  }
+
+  async listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>> {
+    const below = vmsRoot.endsWith('/') ? vmsRoot : `${vmsRoot}/`;
+    const live = await this.#table.list();
+    return new Map(live.filter(({ dir }) => dir.startsWith(below)).map(({ id, pid }) => [id, pid]));
+  }
+
+  async close(): Promise<void> {
+    for (const watch of this.#watches.values()) watch.stop();
+    this.#watches.clear();
+    this.#monitors.close();
+  }
+
+  async #start(spec: EngineVmSpec, acceleration: 'kvm' | 'tcg'): Promise<void> {
+    checkId(spec.id);
+    const sockets = vmSockets(spec.dir);
+    if ((await this.#table.find(spec.id, spec.dir)) !== null) {
+      throw new BerthError('conflict', { reason: `VM ${spec.id} already has a process` });
+    }
+    const translationMiB = acceleration === 'tcg' ? this.#options.translationMiB : 0;
+    const args = qemuArgs(spec, {
+      acceleration,
+      tscKhz: await this.#tsc(),
+      translationMiB: this.#options.translationMiB,
+    });
+    const access = acceleration === 'kvm' ? await kvmAccess(spec.uid) : null;
+    for (const socket of sockets) await rm(socket, { force: true });
+    const { cpuPercent, memoryOverheadMiB } = spec.limits;
+    const memoryMiB = memoryOverheadMiB === null ? null : spec.memoryMiB + translationMiB + memoryOverheadMiB;
+    try {
+      const cgroups = await this.#openCgroups();
+      const cgroupFiles = await cgroups.create(spec.id, {
+        cpuPercent,
+        memoryBytes: memoryMiB === null ? null : memoryMiB * 1024 * 1024,
+      });
+      await this.#launch(spec, args, cgroupFiles, access?.usable === true ? access.group : null);
+    } catch (error) {
+      await this.destroy(spec.id, spec.dir);
+      // The log writer has ended: the log is complete.
+      this.#log.error(
+        { err: error, vm: spec.id, engineLog: await tail(vmFiles(spec.dir).engineLog) },
+        'QEMU did not start',
+      );
+      throw new BerthError('boot_failed', { reason: 'its process did not start' }, error);
+    }
+  }
+
+  /** Starts the process and waits until it answers; an early end is noticed at once. */
+  async #launch(
+    spec: EngineVmSpec,
+    args: readonly string[],
+    cgroupFiles: readonly string[],
+    kvmGroup: number | null,
+  ): Promise<void> {
+    const child = await launch({ spec, qemu: this.#options.qemu, qemuArgs: args, cgroupFiles, kvmGroup });
+    const ended = new AbortController();
+    child.once('exit', (code, signal) => {
+      this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');
+      ended.abort(new Error(`QEMU ended (${signal ?? code})`));
+    });
+    await this.#monitors.readySoon(spec.dir, startMs, ended.signal).catch((error: unknown) => {
+      throw ended.signal.aborted ? ended.signal.reason : error;
+    });
+  }
+
+  async #require(id: string, dir: string): Promise<VmProcess> {
+    const process = await this.#table.find(id, dir);
+    if (process === null) throw new BerthError('wrong_state', { expected: 'running', actual: 'stopped' });
+    return process;
+  }
+
+  async #execute(process: VmProcess, command: string): Promise<unknown> {
+    try {
+      return await (await this.#monitors.ready(process.dir)).execute(command);
+    } catch (error) {
+      if (error instanceof QmpClosedError || isNotListening(error)) {
+        throw new BerthError('conflict', { reason: 'The VM ended meanwhile' }, error);
+      }
+      throw error;
+    }
+  }
+
+  #openCgroups(): Promise<Cgroups> {
+    this.#cgroups ??= Cgroups.open(this.#options.instance, this.#log);
+    return this.#cgroups;
+  }
+
+  #qemuVersion(): Promise<string> {
+    this.#version ??= runCommand(this.#options.qemu, ['--version'], { maxOutputBytes: 65_536 }).then(
+      ({ stdout }) => /version (.+)/.exec(stdout)?.[1] ?? 'unknown',
+    );
+    return this.#version;
+  }
+
+  #tsc(): Promise<number | null> {
+    this.#tscKhz ??= this.#stateDir()
+      .then(measureTscKhz)
+      .catch((error: unknown) => {
+        this.#log.warn({ err: error }, 'the time stamp counter could not be measured: guests may lose time');
+        return null;
+      });
+    return this.#tscKhz;
+  }
+
+  async #stateDir(): Promise<string> {
+    await mkdir(this.#options.stateDir, { recursive: true, mode: 0o711 });
+    return this.#options.stateDir;
+  }
+
+  /** One probe serves all who ask meanwhile. An answer without a kernel is asked for again. */
+  #accelerate(): Promise<Acceleration> {
+    this.#acceleration ??= this.#probe().catch((error: unknown) => {
+      this.#acceleration = null;
+      throw error;
+    });
+    return this.#acceleration;
+  }
+
+  async #probe(): Promise<Acceleration> {
+    const { accel, log } = this.#options;
+    const uid = this.#options.probeUid;
+    if (accel !== 'auto') return { kind: accel, reason: 'configured' };
+    const access = await kvmAccess(uid);
+    if (!access.usable) return { kind: 'tcg', reason: access.reason };
+    const kernel = await this.#options.kernelForProbe();
+    if (kernel === null) {
+      this.#acceleration = null;
+      return { kind: 'tcg', reason: 'there is no kernel yet to try KVM with' };
+    }
+    const stateDir = await this.#stateDir();
+    const cache = new ProbeCache(stateDir, log);
+    const key = {
+      kernel: await kernelKey(kernel),
+      qemuVersion: await this.#qemuVersion(),
+      hostBoot: await hostBootId(),
+      uid,
+    };
+    const known = await cache.get(key);
+    if (known !== null) return known;
+    log.info('trying whether a kernel boots under KVM');
+    const runner = {
+      start: (spec: EngineVmSpec) => this.#start(spec, 'kvm'),
+      waitForExit: this.waitForExit.bind(this),
+      destroy: this.destroy.bind(this),
+      consoleLog: this.consoleLog.bind(this),
+    };
+    const answer = await bootUnderKvm({ runner, stateDir, kernel, uid, log });
+    log.info({ acceleration: answer.kind, reason: answer.reason }, 'acceleration probed');
+    await cache.put(key, answer);
+    return answer;
+  }
+}
+
+function checkId(id: string): void {
+  // The id becomes a directory's name among the cgroups.
+  if (!idPattern.test(id)) throw new BerthError('invalid_argument', { reason: 'Invalid VM id' });
+}
+
+function connectSocket(path: string): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const socket = connect({ path });
+  socket.once('error', reject);
+  socket.once('connect', () => {
+    socket.off('error', reject);
+    resolve(socket);
+  });
+  return promise;
+}
+
+/** The last kilobytes of a log, for the daemon's own log. */
+async function tail(path: string): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(4096), 0, 4096, Math.max(0, size - 4096));
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    return `(${(error as Error).message})`;
+  }
+}

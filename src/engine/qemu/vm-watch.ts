@@ -1,0 +1,96 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Log } from '../../common/log.ts';
+import type { EngineExit } from '../engine.ts';
+import type { Monitors } from './monitors.ts';
+import type { ProcessTable, VmProcess } from './qemu-process.ts';
+import type { QmpEvent } from './qemu-qmp.ts';
+
+/** Milliseconds between attempts to talk to a live process whose monitor does not accept a session. */
+const retryMs = 1000;
+/** Milliseconds a process may take from closing its monitor to its end. */
+const endingMs = 500;
+
+const orderly = new Set([
+  'guest-shutdown',
+  'guest-reset',
+  'host-qmp-quit',
+  'host-qmp-system-reset',
+  'host-signal',
+  'host-ui',
+]);
+
+/**
+ * Watches one VM's process to its end. The end of the QMP session is what tells, so nothing is polled, and the events of
+ * the session tell why.
+ */
+export class VmWatch {
+  readonly #process: VmProcess;
+  readonly #table: ProcessTable;
+  readonly #monitors: Monitors;
+  readonly #log: Log;
+  readonly #stopped = new AbortController();
+  #shutdown: string | null = null;
+  #panicked = false;
+  #destroyed = false;
+
+  constructor(process: VmProcess, table: ProcessTable, monitors: Monitors, log: Log) {
+    this.#process = process;
+    this.#table = table;
+    this.#monitors = monitors;
+    this.#log = log;
+  }
+
+  /** Calls `onExit` once when the process has ended, unless `stop` comes first. */
+  start(onExit: (exit: EngineExit) => void): void {
+    void this.#run().then((exit) => {
+      if (exit !== null) onExit(exit);
+    });
+  }
+
+  stop(): void {
+    this.#stopped.abort();
+  }
+
+  /** Says that the engine itself ends the process: not a crash. */
+  expectEnd(): void {
+    this.#destroyed = true;
+  }
+
+  async #run(): Promise<EngineExit | null> {
+    const { signal } = this.#stopped;
+    while (!signal.aborted) {
+      await this.#session();
+      if (signal.aborted) return null;
+      if (await this.#table.waitForEnd(this.#process, endingMs)) return this.#exit();
+      await delay(retryMs, undefined, { signal }).catch(() => {});
+    }
+    return null;
+  }
+
+  /** Follows one QMP session until it ends; returns at once when there is none to be had. */
+  async #session(): Promise<void> {
+    try {
+      const session = await this.#monitors.connect(this.#process.dir);
+      const forget = session.onEvent((event) => this.#onEvent(event));
+      await session.closed;
+      forget();
+    } catch (error) {
+      this.#log.debug({ err: error, vm: this.#process.id }, 'no monitor session');
+    }
+  }
+
+  #onEvent({ event, data }: QmpEvent): void {
+    if (event === 'SHUTDOWN') this.#shutdown = String(data.reason);
+    if (event === 'GUEST_PANICKED') this.#panicked = true;
+    if (event === 'RESET') this.#log.info({ vm: this.#process.id, reason: data.reason }, 'guest was reset');
+    if (event === 'BLOCK_IO_ERROR') this.#log.error({ vm: this.#process.id, detail: data }, 'disk error');
+  }
+
+  #exit(): EngineExit {
+    const { id, pid } = this.#process;
+    if (this.#destroyed) return { id, reason: 'shutdown', detail: `process ${pid} was ended on request` };
+    if (this.#panicked) return { id, reason: 'crashed', detail: 'the guest kernel panicked' };
+    if (this.#shutdown === null) return { id, reason: 'crashed', detail: `process ${pid} ended without a shutdown` };
+    return { id, reason: orderly.has(this.#shutdown) ? 'shutdown' : 'crashed', detail: this.#shutdown };
+  }
+}

@@ -68,7 +68,9 @@ export interface Network {
   listTaps(): Promise<readonly string[]>;
 
   /** What the host offers and lacks, for `berth doctor`: one line each. */
-  diagnose(): Promise<readonly { readonly check: string; readonly ok: boolean; readonly detail: string; readonly advice: string }[]>;
+  diagnose(): Promise<
+    readonly { readonly check: string; readonly ok: boolean; readonly detail: string; readonly advice: string }[]
+  >;
 
   /** Lets go of the resolver process; bridge, taps and rules stay for running VMs. */
   close(): Promise<void>;

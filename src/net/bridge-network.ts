@@ -1,0 +1,190 @@
+import { BerthError } from '../common/errors.ts';
+import type { Log } from '../common/log.ts';
+import type { EngineNic } from '../engine/engine.ts';
+import { BridgeHost } from './bridge-host.ts';
+import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
+import { formatAddress, parseAddress } from './cidr.ts';
+import { diagnoseBridge } from './diagnose.ts';
+import { enableForwarding } from './forwarding.ts';
+import type { Network, VmNetwork } from './network.ts';
+import { applyNft, hasNftElement } from './nft.ts';
+import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
+import { Resolver } from './resolver.ts';
+import { Serial } from './serial.ts';
+import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
+
+export interface BridgeNetworkOptions {
+  /** Interface name; its taps are called after it, so at most 12 characters for a /24, 10 for a /16. */
+  readonly bridge: string;
+  /** The gateway's address with the network's prefix, e.g. `172.16.0.1/24`. */
+  readonly address4: string;
+  /** Likewise for IPv6; null: guests get none. */
+  readonly address6: string | null;
+  /** The resolver at the gateway and whom it asks (IP addresses; null: the host's resolv.conf); false: there is none. */
+  readonly resolver: { readonly upstream: readonly string[] | null } | false;
+  /** Name of the nftables tables, default `berth_<bridge>`. */
+  readonly table?: string;
+  /** This daemon's own directory for run-time state. */
+  readonly stateDir: string;
+  readonly log: Log;
+}
+
+/**
+ * VM networking by a bridge, taps and nftables. Needs root and one bridge name per daemon.
+ *
+ * @throws BerthError `invalid_cidr` or `invalid_argument` when the options do not make a network
+ */
+export function createBridgeNetwork(options: BridgeNetworkOptions): Network {
+  return new BridgeNetwork(options);
+}
+
+class BridgeNetwork implements Network {
+  readonly plan: BridgePlan;
+  readonly #settings: RulesetSettings;
+  readonly #host: BridgeHost;
+  readonly #resolver: Resolver | null;
+  readonly #log: Log;
+  readonly #serial = new Serial();
+  /** The VMs whose rules are in the tables, by tap; null before the first reconcile. */
+  #vms: ReadonlyMap<string, VmRules> | null = null;
+
+  constructor(options: BridgeNetworkOptions) {
+    const { bridge, address4, address6, resolver, stateDir, log } = options;
+    const table = options.table ?? `berth_${bridge}`;
+    if (!/^[a-zA-Z][a-zA-Z0-9_]{0,63}$/.test(table)) {
+      throw new BerthError('invalid_argument', { reason: 'table must be letters, digits and underscores' });
+    }
+    this.plan = createBridgePlan({ bridge, address4, address6, resolver: resolver !== false });
+    this.#settings = { bridge, table, plan: this.plan };
+    this.#host = new BridgeHost(bridge, this.plan);
+    this.#log = log;
+    this.#resolver =
+      resolver === false
+        ? null
+        : new Resolver({
+            listen: this.plan.nameservers,
+            upstream: resolver.upstream?.map(canonicalAddress) ?? null,
+            stateDir,
+            log,
+          });
+  }
+
+  reconcile(vms: readonly VmNetwork[]): Promise<void> {
+    return this.#change('reconcile', async () => {
+      const rules = vms.map((vm) => readVmRules(this.plan, vm));
+      // Rules come first: nothing that follows opens a way they do not guard.
+      await applyNft(fullRuleset(this.#settings, rules));
+      this.#vms = new Map(rules.map((vm) => [vm.tap, vm]));
+      await this.#host.ensureBridge();
+      await enableForwarding(this.plan.gateway6 !== null);
+      const strays = await this.#host.removeOtherTaps(rules);
+      if (strays.length > 0) this.#log.info({ taps: strays }, 'removed taps that belong to no VM');
+      await this.#host.syncNeighbours(rules);
+      await this.#resolver?.start();
+    });
+  }
+
+  attach(vm: VmNetwork): Promise<void> {
+    return this.#change('attach', async () => {
+      const rules = readVmRules(this.plan, vm);
+      const before = this.#known().get(rules.tap);
+      await this.#replaceRules(before, rules);
+      try {
+        await this.#host.plug(rules, vm.uid);
+      } catch (error) {
+        // A VM that was attached before keeps running behind its rules.
+        if (before === undefined) await this.#replaceRules(rules, undefined);
+        throw error;
+      }
+    });
+  }
+
+  detach(vm: VmNetwork): Promise<void> {
+    return this.#change('detach', async () => {
+      const rules = readVmRules(this.plan, vm);
+      const before = this.#known().get(rules.tap);
+      // The lease has a new owner, whose tap this is now.
+      if (before !== undefined && before.vmId !== vm.vmId) return;
+      await this.#host.unplug(rules);
+      if (before !== undefined) await this.#replaceRules(before, undefined);
+    });
+  }
+
+  attached(vm: VmNetwork): Promise<boolean> {
+    return this.#change('look at', async () => {
+      const rules = readVmRules(this.plan, vm);
+      return (
+        (await this.#host.isPlugged(rules.tap)) && (await hasNftElement(witnessElement(this.#settings.table, rules)))
+      );
+    });
+  }
+
+  nic(vm: VmNetwork): EngineNic {
+    return { name: 'net0', backend: { kind: 'tap', tap: vm.tap }, mac: vm.mac };
+  }
+
+  listTaps(): Promise<readonly string[]> {
+    return this.#host.listTaps();
+  }
+
+  diagnose(): ReturnType<Network['diagnose']> {
+    return diagnoseBridge(this.#settings);
+  }
+
+  /** VMs that run on keep their resolver; without any it ends too. */
+  close(): Promise<void> {
+    return this.#serial.run(async () => {
+      const inUse = [...(this.#vms?.values() ?? [])].some(hasEgress);
+      await (inUse ? this.#resolver?.release() : this.#resolver?.stop());
+    });
+  }
+
+  teardown(): Promise<void> {
+    return this.#change('tear down', async () => {
+      await this.#resolver?.stop();
+      await this.#host.removeOtherTaps([]);
+      await this.#host.removeBridge();
+      await applyNft(removeTables(this.#settings.table));
+      this.#vms = null;
+    });
+  }
+
+  /** Swaps one VM's rules in one transaction. */
+  async #replaceRules(before: VmRules | undefined, after: VmRules | undefined): Promise<void> {
+    const { table } = this.#settings;
+    const vms = new Map(this.#known());
+    if (before !== undefined) vms.delete(before.tap);
+    if (after !== undefined) vms.set(after.tap, after);
+    try {
+      await applyNft([before && removeVm(table, before), after && addVm(table, after)].filter(Boolean).join(''));
+    } catch (error) {
+      // Somebody else changed our tables, by `nft flush ruleset` for one: then all rules are due again.
+      this.#log.warn({ err: error }, 'the rules are not as they were left; replacing all of them');
+      await applyNft(fullRuleset(this.#settings, [...vms.values()]));
+    }
+    this.#vms = vms;
+  }
+
+  #known(): ReadonlyMap<string, VmRules> {
+    if (this.#vms === null) throw new Error('the network is used before reconcile');
+    return this.#vms;
+  }
+
+  /** One at a time, and with what went wrong on the host kept from the client. */
+  #change<T>(what: string, task: () => Promise<T>): Promise<T> {
+    return this.#serial.run(async () => {
+      try {
+        return await task();
+      } catch (error) {
+        if (error instanceof BerthError) throw error;
+        this.#log.error({ err: error, bridge: this.#settings.bridge }, `network: ${what} failed`);
+        throw new BerthError('network_failed', {}, error);
+      }
+    });
+  }
+}
+
+function canonicalAddress(text: string): string {
+  const { family, address } = parseAddress(text);
+  return formatAddress(family, address);
+}

@@ -40,7 +40,7 @@ const recipeSchema = z.strictObject({
     .default({ deno: false, node: false }),
   users: z
     .array(
-      z.strictObject({ name: accountName, id: z.int().min(1000).max(59999), home: absolutePath, shell: absolutePath }),
+      z.strictObject({ name: accountName, id: z.int().min(0).max(59999), home: absolutePath, shell: absolutePath }),
     )
     .default([]),
   directories: z

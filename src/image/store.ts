@@ -166,9 +166,14 @@ export class DirectoryImageStore implements ImageStore {
       const dir = this.#dir(record);
       const removing = join(this.#options.root, `${removingPrefix}${id}`);
       // One move takes the image away; what follows is tidying, and is repeated at the next start if cut off.
-      await rename(dir, removing);
-      await syncDirectory(this.#options.root);
       this.#images.delete(id);
+      try {
+        await rename(dir, removing);
+      } catch (error) {
+        this.#images.set(id, record);
+        throw error;
+      }
+      await syncDirectory(this.#options.root);
       if (this.#defaultId === id) this.#defaultId = null;
       this.#initrds.forget(dir);
       await this.#options.records.delete(id);

@@ -65,7 +65,10 @@ export class AccessControl {
   readonly #passwordHash: Promise<string>;
 
   constructor(options: AuthOptions, clock: () => number, log: Log) {
-    if (options.apiKey.length < 16) throw new RangeError('the API key must have at least 16 characters');
+    if (options.apiKey === '') throw new RangeError('the API key must not be empty');
+    if (options.admin !== null && 'password' in options.admin && options.admin.password === '') {
+      throw new RangeError('the password of the admin must not be empty');
+    }
     this.#isHostKey = secretMatcher(options.apiKey);
     this.#keys = new ApiKeyVerifier(options.keys, clock, log);
     this.#sessions = new Sessions(clock);

@@ -1,5 +1,6 @@
 import rateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { DialectError } from './errors.ts';
 import type { RateLimits } from './settings.ts';
 
 const windowMs = 60_000;
@@ -20,6 +21,8 @@ export async function registerRateLimits(app: FastifyInstance, limits: RateLimit
     max: limits.others,
     timeWindow: windowMs,
     keyGenerator: clientOf,
+    // The original names the window, not what is left of it; `retry-after` has the seconds.
+    errorResponseBuilder: () => new DialectError(429, 'Rate limit exceeded, retry in 1 minute'),
   });
 }
 

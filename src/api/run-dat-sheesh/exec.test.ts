@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { BerthError } from '../../common/errors.ts';
+import { execInGuest, shellCommand } from './exec.ts';
+import type { ExecBody } from './schemas.ts';
+import { defaultLimits } from './settings.ts';
+import { FakeGuest } from './testing/fake-guest.ts';
+import { LocalGuest } from './testing/local-guest.ts';
+
+describe('exec in a real shell', () => {
+  let directory: string;
+  let guest: LocalGuest;
+
+  before(async () => {
+    directory = await realpath(await mkdtemp(join(tmpdir(), 'exec-')));
+    await mkdir(join(directory, 'src'));
+    guest = new LocalGuest(directory);
+  });
+
+  after(() => rm(directory, { recursive: true, force: true }));
+
+  async function run(body: ExecBody): Promise<string> {
+    return (await execInGuest(guest, body, defaultLimits)).stdout.replaceAll(directory, '/workspace');
+  }
+
+  test('output, error output and exit code', async () => {
+    assert.deepEqual(await execInGuest(guest, { cmd: 'echo out; echo err >&2; exit 3' }, defaultLimits), {
+      exitCode: 3,
+      stdout: 'out\n',
+      stderr: 'err\n',
+      truncated: false,
+      timedOut: false,
+    });
+  });
+
+  test('a command that is not found is 127, one that is killed -1', async () => {
+    assert.equal((await execInGuest(guest, { cmd: 'no-such-command' }, defaultLimits)).exitCode, 127);
+    assert.equal((await execInGuest(guest, { cmd: 'kill -9 $$' }, defaultLimits)).exitCode, -1);
+  });
+
+  const directories: readonly [cwd: string | undefined, expected: string][] = [
+    [undefined, '/workspace'],
+    ['src', '/workspace/src'],
+    ['/workspace/src', '/workspace/src'],
+    ['/etc', '/workspace'],
+    ['../..', '/workspace'],
+    ['missing', '/workspace'],
+    ['-', '/workspace'],
+  ];
+  for (const [cwd, expected] of directories) {
+    test(`in ${cwd ?? 'no directory'}`, async () => {
+      assert.equal(await run({ cmd: 'pwd', cwd }), `${expected}\n`);
+    });
+  }
+
+  test('variables, which need no quoting', async () => {
+    const value = `a 'b' "c" $HOME \n`;
+    assert.equal(await run({ cmd: 'printf %s "$X"', env: { X: value } }), value);
+  });
+
+  test("a caller's PATH is the command's, in spite of the profile", async () => {
+    assert.equal(await run({ cmd: '/bin/echo "$PATH"', env: { PATH: "/it's/mine" } }), "/it's/mine\n");
+  });
+
+  test('standard input is at its end', async () => {
+    assert.equal(await run({ cmd: 'cat; echo done' }), 'done\n');
+  });
+
+  test('a script too long for an argument', async () => {
+    const cmd = `x='${'y'.repeat(200_000)}'; cat; echo "\${#x}"; pwd`;
+    assert.equal(await run({ cmd, cwd: 'src' }), '200000\n/workspace/src\n');
+  });
+
+  test('an empty command', async () => {
+    assert.equal((await execInGuest(guest, { cmd: '' }, defaultLimits)).exitCode, 0);
+  });
+});
+
+describe('exec in a fake guest', () => {
+  const body = { cmd: 'x' };
+
+  test('what the guest is asked for', async () => {
+    const guest = new FakeGuest();
+    await execInGuest(guest, { cmd: 'x', env: { A: 'b', HOME: '/h', PATH: '/evil' } }, defaultLimits);
+    const [request] = guest.commands;
+    assert.equal(request?.argv[0], '/bin/sh');
+    assert.deepEqual([request?.uid, request?.gid, request?.timeoutMs, request?.stdin], [1000, 1000, 30_000, false]);
+    assert.deepEqual(request?.env, {
+      PATH: '/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin',
+      HOME: '/h',
+      USER: 'user',
+      LOGNAME: 'user',
+      SHELL: '/bin/sh',
+      LANG: 'C.UTF-8',
+      TMPDIR: '/tmp',
+      A: 'b',
+    });
+  });
+
+  test('the time limit shows as the original shows it', async () => {
+    const guest = new FakeGuest();
+    guest.onExec = () => ({ stdout: [Buffer.from('a\n')], exit: { exitCode: null, signal: 9, timedOut: true } });
+    const outcome = await execInGuest(guest, { ...body, timeoutMs: 100 }, defaultLimits);
+    assert.deepEqual([outcome.exitCode, outcome.stdout, outcome.stderr], [-1, 'a\n', '\nTimeout exceeded']);
+    assert.equal(guest.commands[0]?.timeoutMs, 100);
+  });
+
+  test('a limit of nothing starts nothing', async () => {
+    const guest = new FakeGuest();
+    for (const timeoutMs of [0, -5]) {
+      const { exitCode, stderr } = await execInGuest(guest, { ...body, timeoutMs }, defaultLimits);
+      assert.deepEqual([exitCode, stderr], [-1, '\nTimeout exceeded']);
+    }
+    assert.equal(guest.commands.length, 0);
+  });
+
+  test('output over the limit is cut and said to be', async () => {
+    const guest = new FakeGuest();
+    guest.onExec = () => ({ stdout: Array(20).fill(Buffer.alloc(100_000, 'x')), stderr: [Buffer.from('all')] });
+    const { stdout, stderr, truncated } = await execInGuest(guest, body, defaultLimits);
+    assert.deepEqual([stdout.length, stderr, truncated], [1_000_000, 'all', true]);
+  });
+
+  test('an interrupted command fails and is not repeated', async () => {
+    const guest = new FakeGuest();
+    guest.onExec = () => ({ failure: new BerthError('guest_interrupted') });
+    await assert.rejects(execInGuest(guest, body, defaultLimits), { code: 'guest_interrupted', http: 502 });
+    assert.equal(guest.commands.length, 1);
+  });
+
+  test('quotes in a PATH', () => {
+    const { argv } = shellCommand({ cmd: 'x', env: { PATH: `';rm -rf /;'` } }, 1);
+    assert.equal(argv.at(-1), `export PATH=''\\'';rm -rf /;'\\'''; x`);
+  });
+});

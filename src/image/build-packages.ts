@@ -39,7 +39,7 @@ export async function installPackages(context: BuildContext): Promise<void> {
       ...debian.exclude.map((path) => `--dpkgopt=path-exclude=${path}`),
       ...debian.include.map((path) => `--dpkgopt=path-include=${path}`),
       `--hook-dir=${mergedUsrHooks}`,
-      `--customize-hook=${fetchKernel}`,
+      `--extract-hook=${fetchKernel}`,
       debian.suite,
       context.root,
       ...(await debianSources(debian.suite)),

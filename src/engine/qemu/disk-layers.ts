@@ -26,9 +26,11 @@ export async function switchDiskLayer(qmp: QmpClient, disk: string, newLayer: st
 /** Name of the block node the guest's device stands on now. */
 async function currentNode(qmp: QmpClient, disk: string): Promise<string> {
   const devices = await qmp.execute('query-block');
-  const path = `/machine/peripheral/${deviceId(disk)}/`;
+  const id = deviceId(disk);
   for (const device of Array.isArray(devices) ? devices : []) {
-    if (!isObject(device) || !String(device.qdev).concat('/').startsWith(path)) continue;
+    // On PCI the block device is a nameless part of the device that has the id.
+    if (!isObject(device) || (device.qdev !== id && device.qdev !== `/machine/peripheral/${id}/virtio-backend`))
+      continue;
     const inserted = device.inserted;
     if (isObject(inserted) && typeof inserted['node-name'] === 'string') return inserted['node-name'];
   }

@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { EngineVmSpec } from '../engine.ts';
 import { tapDescriptors } from './qemu-args.ts';
-import { consoleLogBytes, engineLogBytes, vmFiles } from './vm-files.ts';
+import { vmFiles } from './vm-files.ts';
 
 const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
 
@@ -14,6 +14,8 @@ export interface LaunchOptions {
   readonly qemuArgs: readonly string[];
   /** Files to write the pid to before anything else happens. */
   readonly cgroupFiles: readonly string[];
+  /** Bytes after which a log is rotated; it takes at most twice as much on disk. */
+  readonly logBytes: { readonly console: number; readonly engine: number };
   /** Group that may open /dev/kvm, when the process needs one. */
   readonly kvmGroup: number | null;
 }
@@ -46,15 +48,15 @@ export async function launch(options: LaunchOptions): Promise<ChildProcess> {
   }
 }
 
-function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, kvmGroup }: LaunchOptions): string[] {
+function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, kvmGroup }: LaunchOptions): string[] {
   const files = vmFiles(spec.dir);
   return [
     ...cgroupFiles.flatMap((file) => ['--cgroup', file]),
     ...['--socket', `qmp=${files.qmpSocket}`],
     ...['--socket', `guest=${files.guestSocket}`],
     ...tapDescriptors(spec).flatMap(({ name, tap }) => ['--tap', `${name}=${tap}`]),
-    ...['--log', `engine=${engineLogBytes}=${files.engineLog}`],
-    ...['--log', `console=${consoleLogBytes}=${files.consoleLog}`],
+    ...['--log', `engine=${logBytes.engine}=${files.engineLog}`],
+    ...['--log', `console=${logBytes.console}=${files.consoleLog}`],
     ...['--uid', spec.uid === null ? '-' : String(spec.uid)],
     '--',
     ...privileges(spec.uid, kvmGroup),

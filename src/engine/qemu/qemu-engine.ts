@@ -21,7 +21,15 @@ import { launch } from './launch.ts';
 import { logWritersEnded } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
 import { qemuArgs } from './qemu-args.ts';
-import { type Acceleration, bootUnderKvm, hostBootId, kernelKey, kvmAccess, ProbeCache } from './qemu-probe.ts';
+import {
+  type Acceleration,
+  bootUnderKvm,
+  hostBootId,
+  type KvmAccess,
+  kernelKey,
+  kvmAccess,
+  ProbeCache,
+} from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
 import { processUsage } from './usage.ts';
@@ -44,6 +52,8 @@ export interface QemuEngineOptions {
   readonly instance?: string;
   /** MiB for translated code of each VM when there is no KVM; part of what a VM's process needs beside guest memory. */
   readonly translationMiB?: number;
+  /** Bytes after which a VM's log is rotated; it takes at most twice as much on disk. */
+  readonly logBytes?: { readonly console: number; readonly engine: number };
 }
 
 /** Milliseconds QEMU has to open its devices and greet, on a host that is busy booting others. */
@@ -76,6 +86,7 @@ export class QemuEngine implements Engine {
       instance: createHash('sha256').update(options.stateDir).digest('hex').slice(0, 12),
       translationMiB: 128,
       probeUid: null,
+      logBytes: { console: 1024 * 1024, engine: 256 * 1024 },
       ...options,
     };
     this.#log = options.log;
@@ -211,7 +222,8 @@ export class QemuEngine implements Engine {
       tscKhz: await this.#tsc(),
       translationMiB: this.#options.translationMiB,
     });
-    const access = acceleration === 'kvm' ? await kvmAccess(spec.uid) : null;
+    const access: KvmAccess = acceleration === 'kvm' ? await kvmAccess(spec.uid) : { usable: true, group: null };
+    if (!access.usable) throw new BerthError('unsupported', { feature: 'KVM for this VM' }, access.reason);
     for (const socket of sockets) await rm(socket, { force: true });
     const { cpuPercent, memoryOverheadMiB } = spec.limits;
     const memoryMiB = memoryOverheadMiB === null ? null : spec.memoryMiB + translationMiB + memoryOverheadMiB;
@@ -221,7 +233,7 @@ export class QemuEngine implements Engine {
         cpuPercent,
         memoryBytes: memoryMiB === null ? null : memoryMiB * 1024 * 1024,
       });
-      await this.#launch(spec, args, cgroupFiles, access?.usable === true ? access.group : null);
+      await this.#launch(spec, args, cgroupFiles, access.group);
     } catch (error) {
       await this.destroy(spec.id, spec.dir);
       // The log writer has ended: the log is complete.
@@ -240,7 +252,8 @@ export class QemuEngine implements Engine {
     cgroupFiles: readonly string[],
     kvmGroup: number | null,
   ): Promise<void> {
-    const child = await launch({ spec, qemu: this.#options.qemu, qemuArgs: args, cgroupFiles, kvmGroup });
+    const { qemu, logBytes } = this.#options;
+    const child = await launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, kvmGroup });
     const ended = new AbortController();
     child.once('exit', (code, signal) => {
       this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');

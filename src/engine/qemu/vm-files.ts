@@ -1,9 +1,5 @@
 import { join } from 'node:path';
 
-/** Bytes after which a log is rotated; it takes at most twice as much on disk. */
-export const consoleLogBytes = 1024 * 1024;
-export const engineLogBytes = 256 * 1024;
-
 /** Linux' limit for the path of a unix socket. */
 const maxSocketPath = 107;
 

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { CommandError } from '../common/command.ts';
+import { createDisk, createOverlay, grow, info } from './qcow2.ts';
+
+const MiB = 1024 * 1024;
+let dir: string;
+
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'berth-disk-'));
+  await chmod(dir, 0o711);
+  await writeFile(join(dir, 'base.ext4'), '');
+  await truncate(join(dir, 'base.ext4'), 8 * MiB);
+});
+after(() => rm(dir, { recursive: true, force: true }));
+
+test('an overlay names its base relatively and has the size it was given', async () => {
+  const path = join(dir, 'overlay.qcow2');
+  await createOverlay({ path, backing: 'base.ext4', backingFormat: 'raw', sizeBytes: 64 * MiB, uid: null });
+  const { virtualSizeBytes, actualSizeBytes, backing } = await info(path, 'qcow2');
+  assert.deepEqual({ virtualSizeBytes, backing }, { virtualSizeBytes: 64 * MiB, backing: 'base.ext4' });
+  assert.ok(actualSizeBytes < MiB);
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+});
+
+test('a disk grows and does not shrink', async () => {
+  const path = join(dir, 'grow.qcow2');
+  await createDisk({ path, format: 'qcow2', sizeBytes: 4 * MiB, uid: null });
+  await grow(path, 'qcow2', 16 * MiB);
+  await assert.rejects(grow(path, 'qcow2', 8 * MiB), CommandError);
+  assert.equal((await info(path, 'qcow2')).virtualSizeBytes, 16 * MiB);
+});
+
+test('a raw disk that carries a qcow2 header stays raw', async () => {
+  const inner = join(dir, 'inner.qcow2');
+  await createDisk({ path: inner, format: 'qcow2', sizeBytes: 512 * MiB, uid: null });
+  const { size } = await stat(inner);
+  // Raw disks are whole sectors.
+  assert.equal((await info(inner, 'raw')).virtualSizeBytes, Math.ceil(size / 512) * 512);
+});
+
+test('a layer below must be a plain name', async () => {
+  for (const backing of ['../base.ext4', '/etc/passwd', 'json:{}', 'nbd:unix:/x', '-b', '']) {
+    const options = { path: join(dir, 'no.qcow2'), backing, backingFormat: 'raw', sizeBytes: MiB, uid: null } as const;
+    await assert.rejects(createOverlay(options), RangeError);
+  }
+});
+
+test('sizes that are no sizes are refused', async () => {
+  for (const sizeBytes of [0, -1, 1.5, Number.NaN, 2 ** 60]) {
+    await assert.rejects(createDisk({ path: join(dir, 'no.raw'), format: 'raw', sizeBytes, uid: null }), RangeError);
+  }
+});
+
+test('a failed creation leaves nothing', async () => {
+  const full = join(dir, 'failed');
+  await mkdir(full);
+  // A qcow2 of this size has no valid header.
+  const path = join(full, 'big.qcow2');
+  await assert.rejects(createDisk({ path, format: 'qcow2', sizeBytes: 2 ** 52, uid: null }), CommandError);
+  assert.deepEqual(await readdir(full), []);
+});
+
+test('an image of a VM is opened with its rights only', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, async () => {
+  const secret = join(dir, 'secret.qcow2');
+  await createDisk({ path: secret, format: 'qcow2', sizeBytes: MiB, uid: null });
+  const path = join(dir, 'hostile.qcow2');
+  await createOverlay({ path, backing: 'secret.qcow2', backingFormat: 'qcow2', sizeBytes: MiB, uid: 54321 });
+  assert.equal((await stat(path)).uid, 54321);
+  assert.equal((await info(path, 'qcow2')).backing, 'secret.qcow2');
+  // Resizing opens the layer below, which the owner may not read.
+  await assert.rejects(grow(path, 'qcow2', 2 * MiB), /Permission denied/);
+});

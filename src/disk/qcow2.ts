@@ -1,0 +1,112 @@
+/**
+ * Disk images, by qemu-img. Formats are always stated, never guessed: a guest can write another format's header onto its
+ * raw disk. An image that belongs to a VM's uid is opened with that uid's rights, so that a header which names other
+ * files reaches nothing its owner could not read.
+ */
+
+import { chmod, chown, open, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { runCommand } from '../common/command.ts';
+import { syncDirectory } from '../common/files.ts';
+
+export type DiskFormat = 'qcow2' | 'raw';
+
+export interface DiskInfo {
+  /** What the guest sees, in bytes. */
+  readonly virtualSizeBytes: number;
+  /** What it takes on the host, in bytes. */
+  readonly actualSizeBytes: number;
+  /** The layer below as the header names it, null when there is none. */
+  readonly backing: string | null;
+}
+
+export interface CreateDiskOptions {
+  readonly path: string;
+  readonly format: DiskFormat;
+  readonly sizeBytes: number;
+  /** Owner, null to keep the daemon's own. */
+  readonly uid: number | null;
+}
+
+export interface CreateOverlayOptions {
+  readonly path: string;
+  /** The layer below: a name relative to the overlay's directory, so that the two can move together. */
+  readonly backing: string;
+  readonly backingFormat: DiskFormat;
+  /** At least the size of the layer below. */
+  readonly sizeBytes: number;
+  readonly uid: number | null;
+}
+
+const timeoutMs = 60_000;
+const maxOutputBytes = 1024 * 1024;
+
+/** Makes an empty disk. Durable on return; leaves nothing behind on failure. Throws CommandError. */
+export async function createDisk({ path, format, sizeBytes, uid }: CreateDiskOptions): Promise<void> {
+  await create(path, uid, ['-f', format, '--', path, size(sizeBytes)]);
+}
+
+/** Makes an empty qcow2 layer over another image, which is not opened. Durable on return. Throws CommandError. */
+export async function createOverlay(options: CreateOverlayOptions): Promise<void> {
+  const { path, backing, backingFormat, sizeBytes, uid } = options;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(backing)) throw new RangeError('the backing name must be a plain file name');
+  await create(path, uid, ['-f', 'qcow2', '-u', '-F', backingFormat, '-b', backing, '--', path, size(sizeBytes)]);
+}
+
+/** What a disk's header says. Works while a VM uses the disk. */
+export async function info(path: string, format: DiskFormat): Promise<DiskInfo> {
+  const { stdout } = await qemuImg(path, ['info', '-U', '-f', format, '--output=json', '--', path]);
+  const parsed = JSON.parse(stdout) as Record<string, unknown>;
+  const [virtualSize, actualSize, backing] = ['virtual-size', 'actual-size', 'backing-filename'].map(
+    (key) => parsed[key],
+  );
+  if (typeof virtualSize !== 'number' || typeof actualSize !== 'number') throw new Error('qemu-img info is incomplete');
+  return {
+    virtualSizeBytes: virtualSize,
+    actualSizeBytes: actualSize,
+    backing: typeof backing === 'string' ? backing : null,
+  };
+}
+
+/** Makes a disk that no VM uses larger. Refuses to shrink it. Throws CommandError. */
+export async function grow(path: string, format: DiskFormat, sizeBytes: number): Promise<void> {
+  await qemuImg(path, ['resize', '-q', '-f', format, '--', path, size(sizeBytes)]);
+}
+
+async function create(path: string, uid: number | null, args: readonly string[]): Promise<void> {
+  try {
+    await runCommand('qemu-img', ['create', '-q', ...args], { timeoutMs, maxOutputBytes });
+    await chmod(path, 0o600);
+    if (uid !== null) await chown(path, uid, uid);
+    const handle = await open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** Runs qemu-img with the rights of the image's owner. */
+async function qemuImg(path: string, args: readonly string[]): Promise<{ readonly stdout: string }> {
+  const { uid } = await stat(path);
+  const isRoot = process.getuid?.() === 0;
+  const drop =
+    isRoot && uid !== 0
+      ? [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs', '--', 'qemu-img']
+      : null;
+  return await runCommand(drop === null ? 'qemu-img' : 'setpriv', [...(drop ?? []), ...args], {
+    timeoutMs,
+    maxOutputBytes,
+  });
+}
+
+function size(bytes: number): string {
+  if (!Number.isSafeInteger(bytes) || bytes <= 0)
+    throw new RangeError('a disk size is a positive whole number of bytes');
+  return String(bytes);
+}

@@ -1,0 +1,71 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { EngineVmSpec } from '../engine.ts';
+import { type EngineHarness, type GuestBehaviour, guestMarker } from '../engine-suite.ts';
+import { QemuEngine } from './qemu-engine.ts';
+import { tinyInitramfs } from './tiny-initramfs.ts';
+import { forever, type Instruction, powerOff, print, program, restart, syscall } from './tiny-program.ts';
+
+/** The kernel that tests boot: an uncompressed ELF with a PVH note. */
+export const testKernel = process.env.BERTH_TEST_KERNEL ?? '/tmp/proto/vmlinux';
+
+/** An unprivileged uid that owns nothing on the host. */
+export const testUid = process.getuid?.() === 0 ? 54_321 : null;
+
+export const testLogBytes = { console: 8 * 1024, engine: 8 * 1024 };
+
+const behaviours: Record<GuestBehaviour, readonly Instruction[]> = {
+  wait: [forever(syscall('pause'))],
+  'power off': [powerOff()],
+  'restart forever': [restart()],
+  'write forever': [forever(print(`${'x'.repeat(99)}\n`))],
+};
+
+export interface QemuHarness extends EngineHarness {
+  readonly root: string;
+  open(): QemuEngine;
+}
+
+/** VMs with a kernel and an initramfs of a few bytes, in a new directory. */
+export async function qemuHarness(): Promise<QemuHarness> {
+  const root = await mkdtemp(join(tmpdir(), 'berth-qemu-'));
+  const vmsRoot = join(root, 'vms');
+  await mkdir(vmsRoot);
+  await chmod(root, 0o711);
+  await chmod(vmsRoot, 0o711);
+  return {
+    root,
+    vmsRoot,
+    open: () =>
+      new QemuEngine({
+        accel: 'tcg',
+        stateDir: join(root, 'engine'),
+        log: pino({ level: process.env.BERTH_TEST_LOG ?? 'silent' }),
+        kernelForProbe: async () => testKernel,
+        probeUid: testUid,
+        logBytes: testLogBytes,
+      }),
+    async spec(behaviour): Promise<EngineVmSpec> {
+      const id = randomUUID();
+      const above = join(vmsRoot, id);
+      // As private to the daemon as it gets: a VM's process needs no right to it.
+      const dir = join(above, 'run');
+      await mkdir(above);
+      await chmod(above, 0o711);
+      await mkdir(dir, { mode: 0o700 });
+      const initrd = join(above, 'initrd');
+      await writeFile(initrd, tinyInitramfs(program(print(`${guestMarker}\n`), ...behaviours[behaviour])), {
+        mode: 0o444,
+      });
+      return {
+        ...{ id, dir, cpus: 1, memoryMiB: 192, kernel: testKernel, initrd, kernelArgs: ['quiet'], disks: [], nics: [] },
+        machine: 'auto',
+        uid: testUid,
+        limits: { cpuPercent: null, memoryOverheadMiB: 256 },
+      };
+    },
+  };
+}

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { startDaemon } from '../daemon/daemon.ts';
 import type { Config } from '../daemon/settings.ts';
 
@@ -8,6 +9,8 @@ interface Timing {
   readonly name: string;
   readonly ms: number;
 }
+
+const setUpSchema = z.array(z.object({ step: z.string(), seconds: z.number() }));
 
 const program = `const primes: number[] = [];
 for (let n = 2; primes.length < 10; n++) if (primes.every((prime) => n % prime !== 0)) primes.push(n);
@@ -73,11 +76,10 @@ export async function demo(config: Config): Promise<void> {
   console.log('\nNext: npm start runs the daemon; README.md shows the calls.');
 }
 
-/** What set-up took before this program ran, handed on in the environment. */
+/** What set-up took before this program ran: the script that did it hands the times on in the environment. */
 function setUpTimings(): readonly Timing[] {
-  const parsed: unknown = JSON.parse(process.env.BERTH_SETUP_TIMINGS || '[]');
-  if (!Array.isArray(parsed)) return [];
-  return parsed.filter((item): item is Timing => typeof item?.name === 'string' && typeof item?.ms === 'number');
+  const parsed = setUpSchema.parse(JSON.parse(process.env.BERTH_SETUP_TIMINGS || '[]'));
+  return parsed.map(({ step, seconds: taken }) => ({ name: `Set-up: ${step}`, ms: taken * 1000 }));
 }
 
 function printTable(timings: readonly Timing[]): void {

@@ -100,10 +100,12 @@ describe('download', () => {
   test('a failure halfway breaks the connection', async () => {
     await using api = await createTestApi();
     const id = await api.createVm();
+    const begun = Promise.withResolvers<void>();
     api.vms.fakeGuest.onDownload = async () =>
       Readable.from(
         (async function* () {
           yield randomBytes(1_000_000);
+          await begun.promise;
           throw new Error('channel lost');
         })(),
       );
@@ -116,6 +118,7 @@ describe('download', () => {
     }).end();
     const [response] = await once(call, 'response');
     assert.equal(response.statusCode, 200);
+    begun.resolve();
     await assert.rejects(buffer(response), { code: 'ECONNRESET' });
   });
 });

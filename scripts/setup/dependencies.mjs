@@ -2,22 +2,27 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { SetupError } from './steps.mjs';
 
 /** Path of the Node that everything after set-up runs on. */
 export function pinnedNode(root) {
   return join(root, 'node_modules', 'node', 'bin', 'node');
 }
 
-/** Runs `npm ci` unless node_modules is what package-lock.json says. */
+/**
+ * Makes node_modules what package-lock.json says. Not with `npm ci`: it wants every platform's optional packages in the
+ * lock, and registries that mirror a part of npm's cannot give them. What comes out is held against the lock instead.
+ */
 export async function ensureDependencies(step, root) {
   if (installed(root)) return;
-  step.progress('npm ci');
-  // node_modules is about to be replaced: npm must not run on the Node that is in it.
+  step.progress('npm install');
+  // node_modules may be replaced: npm must not run on the Node that is in it.
   const path = (process.env.PATH ?? '').split(delimiter).filter((entry) => !entry.includes('node_modules'));
-  await step.command('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=http'], {
+  await step.command('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=http'], {
     cwd: root,
     env: { ...process.env, PATH: path.join(delimiter) },
   });
+  if (!installed(root)) throw new SetupError('npm did not install what package-lock.json says: is it out of date?');
 }
 
 /** npm notes what it installed in node_modules/.package-lock.json; that is compared, so an interrupted install shows. */

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 /** Seconds between two progress lines where the output is not a terminal. */
 const quietInterval = 10;
 /** Lines of a failed command's output that are shown. */
-const tailLines = 30;
+const tailLines = 80;
 
 /** A set-up failure whose message tells the user what to do; shown without a stack. */
 export class SetupError extends Error {}

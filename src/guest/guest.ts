@@ -1,6 +1,6 @@
 /** The host's view of guest-init: what can be asked of a running guest. */
 
-import type { Readable, Writable, Duplex } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 
 export interface GuestHello {
   /** Version of the guest protocol; a different major is refused. */

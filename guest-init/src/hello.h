@@ -1,0 +1,11 @@
+#ifndef BERTH_HELLO_H
+#define BERTH_HELLO_H
+
+#include "h2.h"
+
+#define PROTOCOL_VERSION 1
+
+/* Answers with PARAM_PROTOCOL, PARAM_BOOT_ID and PARAM_KERNEL. */
+extern const struct operation hello_operation;
+
+#endif

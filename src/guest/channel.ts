@@ -1,0 +1,116 @@
+/** From a raw byte stream to the guest to a fresh session's byte stream. */
+
+import { Duplex } from 'node:stream';
+
+import { echo, makeNonce, marker, Seeker, Stuffer } from './resync.ts';
+
+/**
+ * A marker may be lost when the guest's driver resets the port while it starts; the guest ignores repetitions of the
+ * marker that it has answered.
+ */
+const RESEND_MS = 1000;
+
+/** The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are. */
+class SessionStream extends Duplex {
+  readonly #raw: Duplex;
+  readonly #stuffer = new Stuffer();
+
+  constructor(raw: Duplex, first: Buffer) {
+    super({ allowHalfOpen: false });
+    this.#raw = raw;
+    if (first.length > 0) this.push(first);
+    raw.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) raw.pause();
+    });
+    raw.on('end', () => this.push(null));
+    raw.on('error', (error) => this.destroy(error));
+    raw.on('close', () => this.destroy());
+    raw.pause();
+  }
+
+  override _read(): void {
+    this.#raw.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#send(this.#stuffer.push(chunk), done);
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#send(
+      chunks.flatMap(({ chunk }) => this.#stuffer.push(chunk)),
+      done,
+    );
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#raw.end(done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#raw.destroy();
+    done(error);
+  }
+
+  #send(parts: readonly Buffer[], done: (error?: Error | null) => void): void {
+    if (this.#raw.destroyed) {
+      done(new Error('the channel is closed'));
+      return;
+    }
+    this.#raw.cork();
+    for (const [index, part] of parts.entries()) {
+      if (index === parts.length - 1) this.#raw.write(part, done);
+      else this.#raw.write(part);
+    }
+    this.#raw.uncork();
+  }
+}
+
+/**
+ * Begins a session: sends the marker and drops what an earlier session left behind, until the guest's echo. Rejects, with
+ * the channel destroyed, when it closes or the signal fires first.
+ */
+export function beginSession(raw: Duplex, signal: AbortSignal): Promise<Duplex> {
+  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+  const nonce = makeNonce();
+  const seeker = new Seeker(echo(nonce));
+  const send = (): void => {
+    raw.write(marker(nonce));
+  };
+  const timer = setInterval(send, RESEND_MS);
+
+  const settle = (): void => {
+    clearInterval(timer);
+    signal.removeEventListener('abort', onAbort);
+    raw.off('data', onData);
+    raw.off('close', onClose);
+    raw.off('error', onError);
+  };
+  const fail = (error: Error): void => {
+    settle();
+    // A late error of a stream that nobody uses any more is of no interest.
+    raw.on('error', () => {});
+    raw.destroy();
+    reject(error);
+  };
+  const onData = (chunk: Buffer): void => {
+    const rest = seeker.push(chunk);
+    if (rest === null) return;
+    raw.pause();
+    settle();
+    resolve(new SessionStream(raw, rest));
+  };
+  const onClose = (): void => fail(new Error('the channel closed before the guest answered'));
+  const onError = (error: Error): void => fail(error);
+  const onAbort = (): void => fail(new Error('the guest did not answer in time'));
+
+  raw.on('data', onData);
+  raw.on('close', onClose);
+  raw.on('error', onError);
+  if (signal.aborted || raw.destroyed) onAbort();
+  else {
+    signal.addEventListener('abort', onAbort);
+    send();
+  }
+  return promise;
+}

@@ -1,0 +1,261 @@
+/** The guest client: lazily keeps one session to guest-init and runs operations on it. */
+
+import type { ClientHttp2Stream } from 'node:http2';
+import type { Duplex, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { BerthError } from '../common/errors.ts';
+import { GuestBody } from './body.ts';
+import { encodeExec, RunningExec } from './exec.ts';
+import type {
+  GuestClient,
+  GuestConnectTarget,
+  GuestExec,
+  GuestExecRequest,
+  GuestHello,
+  GuestIdentity,
+  GuestUploadOptions,
+  OpenChannel,
+} from './guest.ts';
+import { decodeParameters, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
+import { awaitAnswer, GuestSession, readBody } from './session.ts';
+
+export interface GuestClientOptions {
+  /** Milliseconds an operation waits for a session when there is none; default 10 000. */
+  readonly connectTimeoutMs?: number;
+  /** Milliseconds a short operation (all but exec, tar streams and connections) may take; default 60 000. */
+  readonly operationTimeoutMs?: number;
+}
+
+/** Between attempts while the channel cannot even be opened. */
+const RETRY_MS = 50;
+/** After this long without an echo the channel is opened anew. */
+const ATTEMPT_MS = 15_000;
+const MAX_ANSWER = 4096;
+
+export function createGuestClient(openChannel: OpenChannel, options: GuestClientOptions = {}): GuestClient {
+  return new Http2GuestClient(openChannel, options);
+}
+
+class Http2GuestClient implements GuestClient {
+  readonly #openChannel: OpenChannel;
+  readonly #connectTimeoutMs: number;
+  readonly #operationTimeoutMs: number;
+  #session: GuestSession | null = null;
+  #opening: Promise<GuestSession> | null = null;
+  readonly #closed = new AbortController();
+
+  constructor(openChannel: OpenChannel, options: GuestClientOptions) {
+    this.#openChannel = openChannel;
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? 10_000;
+    this.#operationTimeoutMs = options.operationTimeoutMs ?? 60_000;
+  }
+
+  async ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello> {
+    const deadline = Date.now() + timeoutMs;
+    const over = AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal, ...(signal ? [signal] : [])]);
+    for (;;) {
+      try {
+        await unless(over, this.#ensureSession());
+        return await this.#hello(Math.max(1, deadline - Date.now()));
+      } catch (error) {
+        if (over.aborted || !isTransient(error)) throw asUnavailable(error);
+        await sleep(RETRY_MS, undefined, { signal: over }).catch(() => {
+          throw asUnavailable(error);
+        });
+      }
+    }
+  }
+
+  async configure(identity: GuestIdentity): Promise<void> {
+    const { network } = identity;
+    const parameters = new Parameters()
+      .add(tag.hostname, identity.hostname)
+      .add(tag.unixTimeNs, BigInt(Math.round(identity.unixTimeMs * 1000)) * 1000n)
+      .add(tag.entropy, identity.entropy);
+    if (network) {
+      parameters.add(tag.mac, Buffer.from(network.mac.replaceAll(':', ''), 'hex'));
+      if (network.ipv4) parameters.add(tag.ipv4, network.ipv4);
+      if (network.gateway4) parameters.add(tag.gateway4, network.gateway4);
+      if (network.ipv6) parameters.add(tag.ipv6, network.ipv6);
+      if (network.gateway6) parameters.add(tag.gateway6, network.gateway6);
+      for (const nameserver of network.nameservers) parameters.add(tag.nameserver, nameserver);
+    }
+    await this.#call('/configure', parameters);
+  }
+
+  exec(request: GuestExecRequest): GuestExec {
+    const opened = async (): Promise<ClientHttp2Stream> => this.#begin('/exec', encodeExec(request));
+    return new RunningExec(opened(), request);
+  }
+
+  async uploadTar(dest: string, tar: Readable, options: GuestUploadOptions): Promise<void> {
+    const stream = await this.#begin('/tar-in', placeParameters(dest, options)).catch((error: unknown) => {
+      tar.destroy();
+      throw error;
+    });
+    const answered = awaitAnswer(stream).then(() => readBody(stream, MAX_ANSWER));
+    // The guest may answer, with an error, before it has all of the archive.
+    const sent = pipeline(tar, stream).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    try {
+      await answered;
+    } catch (error) {
+      tar.destroy();
+      const sourceError = tar.errored;
+      throw sourceError && sourceError !== error ? sourceError : error;
+    } finally {
+      await sent;
+    }
+  }
+
+  async downloadTar(path: string, options: GuestUploadOptions): Promise<Readable> {
+    const stream = await this.#begin('/tar-out', placeParameters(path, options));
+    stream.end();
+    await this.#inTime('downloading', stream, awaitAnswer(stream));
+    return new GuestBody(stream);
+  }
+
+  async connect(target: GuestConnectTarget): Promise<Duplex> {
+    const parameters = new Parameters();
+    if ('unix' in target) parameters.add(tag.path, target.unix);
+    else parameters.add(tag.port, target.port);
+    const stream = await this.#begin('/connect', parameters.encode());
+    await this.#inTime('connecting', stream, awaitAnswer(stream));
+    return new GuestBody(stream);
+  }
+
+  async sync(): Promise<void> {
+    await this.#call('/sync', new Parameters());
+  }
+
+  async freeze(maxMs: number): Promise<void> {
+    await this.#call('/freeze', new Parameters().add(tag.timeoutMs, Math.ceil(maxMs)));
+  }
+
+  async thaw(): Promise<void> {
+    await this.#call('/thaw', new Parameters());
+  }
+
+  async powerOff(): Promise<void> {
+    await this.#call('/power-off', new Parameters());
+  }
+
+  async reboot(): Promise<void> {
+    await this.#call('/reboot', new Parameters());
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#session?.close();
+    this.#session = null;
+  }
+
+  async #hello(timeoutMs: number): Promise<GuestHello> {
+    const values = decodeParameters(await this.#call('/hello', new Parameters(), timeoutMs));
+    const protocol = values.get(tag.protocol)?.readUInt8(0) ?? 0;
+    if (protocol !== PROTOCOL_VERSION) {
+      throw new BerthError(
+        'guest_unavailable',
+        {},
+        new Error(`guest speaks protocol ${protocol}, not ${PROTOCOL_VERSION}`),
+      );
+    }
+    const text = (parameter: number): string => values.get(parameter)?.toString('utf8') ?? '';
+    return { protocol, bootId: text(tag.bootId), kernel: text(tag.kernel) };
+  }
+
+  /** A request with a short answer. */
+  async #call(path: string, parameters: Parameters, timeoutMs = this.#operationTimeoutMs): Promise<Buffer> {
+    const stream = await this.#begin(path, parameters.encode());
+    stream.end();
+    const answer = awaitAnswer(stream).then(() => readBody(stream, MAX_ANSWER));
+    return this.#inTime(path.slice(1), stream, answer, timeoutMs);
+  }
+
+  /** Waits for an answer but not for ever: then the stream is closed, which ends the work in the guest. */
+  async #inTime<T>(
+    operation: string,
+    stream: ClientHttp2Stream,
+    answer: Promise<T>,
+    timeoutMs = this.#operationTimeoutMs,
+  ): Promise<T> {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      stream.destroy();
+    }, timeoutMs);
+    try {
+      return await answer;
+    } catch (error) {
+      throw late ? new BerthError('deadline_exceeded', { operation: `guest ${operation}` }, error) : error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Sends a request. Failures up to here are `guest_unavailable`: nothing has reached the guest. */
+  async #begin(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
+    const over = AbortSignal.any([AbortSignal.timeout(this.#connectTimeoutMs), this.#closed.signal]);
+    const session = await unless(over, this.#ensureSession());
+    try {
+      return session.request(path, parameters);
+    } catch (error) {
+      throw new BerthError('guest_unavailable', {}, error);
+    }
+  }
+
+  #ensureSession(): Promise<GuestSession> {
+    if (this.#closed.signal.aborted)
+      return Promise.reject(new BerthError('guest_unavailable', {}, new Error('client is closed')));
+    if (this.#session?.usable) return Promise.resolve(this.#session);
+    this.#opening ??= this.#openSession().finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
+  }
+
+  async #openSession(): Promise<GuestSession> {
+    this.#session?.close();
+    this.#session = null;
+    const over = AbortSignal.any([AbortSignal.timeout(ATTEMPT_MS), this.#closed.signal]);
+    const session = await GuestSession.open(this.#openChannel, over);
+    this.#session = session;
+    return session;
+  }
+}
+
+function placeParameters(path: string, options: GuestUploadOptions): Buffer {
+  return new Parameters()
+    .add(tag.root, options.root)
+    .add(tag.path, path)
+    .add(tag.uid, options.uid)
+    .add(tag.gid, options.gid)
+    .encode();
+}
+
+function isTransient(error: unknown): boolean {
+  return error instanceof BerthError && (error.code === 'guest_unavailable' || error.code === 'guest_interrupted');
+}
+
+function asUnavailable(error: unknown): BerthError {
+  return error instanceof BerthError && error.code === 'guest_unavailable'
+    ? error
+    : new BerthError('guest_unavailable', {}, error);
+}
+
+/** The promise's result, or `guest_unavailable` as soon as the signal fires. */
+async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(new BerthError('guest_unavailable', {}, signal.reason));
+  signal.addEventListener('abort', onAbort);
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,136 @@
+/** Picks from an image's root file system the kernel modules that an initramfs needs, in the order to load them. */
+
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { gunzip, zstdDecompress } from 'node:zlib';
+
+import { runCommand } from '../common/command.ts';
+import { debugfsRead } from './debugfs.ts';
+import { elfSection } from './elf.ts';
+
+export interface KernelModule {
+  /** Plain file name, `virtio_blk.ko`. */
+  readonly file: string;
+  /** Uncompressed. */
+  readonly data: Buffer;
+  /** Not needed to mount the root file system and answer the host: loaded afterwards. */
+  readonly late: boolean;
+}
+
+interface Wanted {
+  readonly name: string;
+  readonly late: boolean;
+}
+
+const early = (name: string): Wanted => ({ name, late: false });
+const late = (name: string): Wanted => ({ name, late: true });
+
+/**
+ * In this order. Most kernels have some of them built in, or not at all; dependencies are added by themselves. The network
+ * driver comes first among the late ones: the host sets the network up as soon as the guest answers.
+ */
+const wanted: readonly Wanted[] = [
+  early('virtio_mmio'),
+  early('virtio_pci'),
+  early('virtio_blk'),
+  early('virtio_console'),
+  early('ext4'),
+  late('virtio_net'),
+  late('virtio_rng'),
+  late('evdev'),
+  late('button'),
+  late('virtio_balloon'),
+  late('overlay'),
+];
+
+const inflateGzip = promisify(gunzip);
+const inflateZstd = promisify(zstdDecompress);
+/** No module of a sane kernel is larger. */
+const MAX_MODULE_BYTES = 64 * 1024 * 1024;
+
+/** Module names use `_` and `-` alike; files may be compressed. */
+function moduleName(path: string): string {
+  return basename(path)
+    .replace(/\.ko(\.(xz|gz|zst))?$/, '')
+    .replaceAll('-', '_');
+}
+
+async function inflateXz(data: Buffer): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'berth-xz-'));
+  try {
+    const path = join(directory, 'module.ko');
+    await writeFile(`${path}.xz`, data);
+    await runCommand('xz', ['--decompress', `${path}.xz`]);
+    return await readFile(path);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function inflate(path: string, data: Buffer): Promise<Buffer> {
+  if (path.endsWith('.gz')) return inflateGzip(data, { maxOutputLength: MAX_MODULE_BYTES });
+  if (path.endsWith('.zst')) return inflateZstd(data, { maxOutputLength: MAX_MODULE_BYTES });
+  if (path.endsWith('.xz')) return inflateXz(data);
+  return data;
+}
+
+/** Names a module says it needs, from its `.modinfo` section: `depends=` and `softdep=pre: …`. */
+export function moduleDependencies(module: Buffer): readonly string[] {
+  const names: string[] = [];
+  for (const entry of (elfSection(module, '.modinfo') ?? Buffer.alloc(0)).toString('latin1').split('\0')) {
+    if (entry.startsWith('depends=')) names.push(...entry.slice('depends='.length).split(','));
+    const soft = /^softdep=pre: *([^:]*?)( *post:.*)?$/.exec(entry);
+    if (soft) names.push(...(soft[1] ?? '').split(' '));
+  }
+  return names.filter((name) => name !== '').map((name) => name.replaceAll('-', '_'));
+}
+
+/** Paths relative to the module directory, by module name. */
+function parseIndex(text: string): Map<string, string> {
+  const index = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const path = line.split(':')[0]?.trim() ?? '';
+    if (/^[\w./+-]+\.ko(\.(xz|gz|zst))?$/.test(path) && !path.split('/').includes('..'))
+      index.set(moduleName(path), path);
+  }
+  return index;
+}
+
+async function findModules(
+  rootfs: string,
+  release: string,
+): Promise<{ directory: string; index: Map<string, string> } | null> {
+  // Debian links /lib to /usr/lib, and debugfs follows links; other systems have the one or the other.
+  for (const directory of [`/lib/modules/${release}`, `/usr/lib/modules/${release}`]) {
+    // depmod's list says where files really are; modules.order is what a kernel package brings before depmod has run.
+    for (const list of ['modules.dep', 'modules.order']) {
+      const text = await debugfsRead(rootfs, `${directory}/${list}`);
+      if (text !== null) return { directory, index: parseIndex(text.toString('latin1')) };
+    }
+  }
+  return null;
+}
+
+/**
+ * The modules of `release` found in an ext4 image, dependencies first. Empty when the image has no modules for that kernel:
+ * then it must have everything built in. A module that is nowhere is taken to be built in or not needed.
+ */
+export async function collectModules(rootfs: string, release: string): Promise<readonly KernelModule[]> {
+  const found = await findModules(rootfs, release);
+  if (found === null) return [];
+  const { directory, index } = found;
+  const collected = new Map<string, KernelModule>();
+  const collect = async ({ name, late: isLate }: Wanted): Promise<void> => {
+    const path = index.get(name);
+    if (path === undefined || collected.has(name)) return;
+    const packed = await debugfsRead(rootfs, `${directory}/${path}`);
+    if (packed === null) throw new Error(`module ${path} is listed in the image but missing`);
+    const data = await inflate(path, packed);
+    for (const dependency of moduleDependencies(data)) await collect({ name: dependency, late: isLate });
+    collected.set(name, { file: `${name}.ko`, data, late: isLate });
+  };
+  for (const module of wanted) await collect(module);
+  return [...collected.values()];
+}

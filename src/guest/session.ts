@@ -1,0 +1,113 @@
+/** One HTTP/2 session with a guest, and the failures it maps to. */
+
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
+import type { Duplex } from 'node:stream';
+
+import { BerthError } from '../common/errors.ts';
+import { beginSession } from './channel.ts';
+import type { OpenChannel } from './guest.ts';
+import { SESSION_WINDOW, sessionOptions } from './limits.ts';
+
+/** Longest error text taken from a guest, which is not trusted. */
+const MAX_ERROR_TEXT = 512;
+
+export class GuestSession {
+  readonly #http2: ClientHttp2Session;
+  readonly #channel: Duplex;
+
+  private constructor(http2: ClientHttp2Session, channel: Duplex) {
+    this.#http2 = http2;
+    this.#channel = channel;
+    // The streams report what went wrong to whoever is concerned.
+    http2.on('error', () => {});
+    http2.on('connect', () => http2.setLocalWindowSize(SESSION_WINDOW));
+    http2.on('goaway', () => this.close());
+  }
+
+  /** Rejects with `guest_unavailable` when no session comes about. */
+  static async open(openChannel: OpenChannel, signal: AbortSignal): Promise<GuestSession> {
+    try {
+      const channel = await beginSession(await openChannel(), signal);
+      return new GuestSession(connect('http://guest', { ...sessionOptions, createConnection: () => channel }), channel);
+    } catch (error) {
+      throw new BerthError('guest_unavailable', {}, error);
+    }
+  }
+
+  get usable(): boolean {
+    return !this.#http2.closed && !this.#http2.destroyed;
+  }
+
+  /** Begins an operation; `parameters` is the start of its body, which stays open for input. */
+  request(path: string, parameters: Buffer): ClientHttp2Stream {
+    const stream = this.#http2.request({ ':method': 'POST', ':path': path }, { endStream: false });
+    stream.write(parameters);
+    return stream;
+  }
+
+  close(): void {
+    this.#http2.destroy();
+    this.#channel.destroy();
+  }
+}
+
+/** Why a stream ended without its answer. */
+export function streamFailure(stream: ClientHttp2Stream, cause?: unknown): BerthError {
+  // A refused stream was, by the protocol, not looked at; anything else may have been acted on.
+  const code = stream.rstCode === constants.NGHTTP2_REFUSED_STREAM ? 'guest_unavailable' : 'guest_interrupted';
+  return new BerthError(code, {}, cause ?? new Error(`stream ended with code ${stream.rstCode}`));
+}
+
+/** The error an answer with this status stands for. */
+function answeredError(status: number, text: string): BerthError {
+  // Printable text only: it comes from a guest and may be shown.
+  const reason = text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?').slice(0, MAX_ERROR_TEXT) || `status ${status}`;
+  if (status === 413) return new BerthError('payload_too_large', {}, new Error(reason));
+  if (status === 501) return new BerthError('unsupported', { feature: reason });
+  if (status === 503) return new BerthError('guest_unavailable', {}, new Error(reason));
+  if (status === 400 || status === 507) return new BerthError('guest_rejected', { reason });
+  return new BerthError('internal', {}, new Error(`guest answered ${status}: ${reason}`));
+}
+
+/** Reads a short body to its end. Rejects when the stream breaks off or holds more than `limit` bytes. */
+export function readBody(stream: ClientHttp2Stream, limit: number): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  let ended = false;
+  stream.on('data', (chunk: Buffer) => {
+    length += chunk.length;
+    if (length <= limit) chunks.push(chunk);
+    else stream.close(constants.NGHTTP2_CANCEL);
+  });
+  stream.on('end', () => {
+    ended = true;
+    // Input that was not taken is not waited for.
+    if (!stream.writableFinished) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+  stream.on('close', () => {
+    if (ended && stream.rstCode === constants.NGHTTP2_NO_ERROR && !stream.aborted) resolve(Buffer.concat(chunks));
+    else reject(streamFailure(stream));
+  });
+  return promise;
+}
+
+/**
+ * Waits for the answer's status. Resolves when it is 200, with the body still to be read; rejects with what another
+ * status stands for, or `guest_interrupted` when none comes.
+ */
+export function awaitAnswer(stream: ClientHttp2Stream): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  stream.once('response', (headers) => {
+    const status = Number(headers[':status']);
+    if (status === 200) resolve();
+    else
+      readBody(stream, MAX_ERROR_TEXT).then(
+        (body) => reject(answeredError(status, body.toString('utf8'))),
+        () => reject(answeredError(status, '')),
+      );
+  });
+  stream.once('error', (error) => reject(streamFailure(stream, error)));
+  stream.once('close', () => reject(streamFailure(stream)));
+  return promise;
+}

@@ -58,7 +58,7 @@ export function encodeSnapshot(snapshot: Snapshot): SnapshotBody {
 }
 
 /** The id under which clients look for the prepared state of an image. */
-export function seedId(imageId: string): string {
+function seedId(imageId: string): string {
   return `seed-${imageId}`;
 }
 

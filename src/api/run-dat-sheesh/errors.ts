@@ -42,7 +42,7 @@ function berthAnswer(error: BerthError, request: FastifyRequest): ErrorAnswer {
 }
 
 /** The status and text a client is shown for anything that was thrown. */
-export function answerFor(error: unknown, request: FastifyRequest): ErrorAnswer {
+function answerFor(error: unknown, request: FastifyRequest): ErrorAnswer {
   // The client went away while it was sending: nobody reads this answer, and nothing here has failed.
   if (request.raw.destroyed && !request.raw.complete) return { status: 400, message: 'Request aborted' };
   if (error instanceof BerthError) return berthAnswer(error, request);

@@ -49,13 +49,9 @@ export function shellCommand(body: ExecBody, timeoutMs: number): GuestCommand {
   return { ...common, argv: ['/bin/sh', '-c', shellWithInput, 'sh', cwd], input: script };
 }
 
-export function execLimit(body: ExecBody, limits: Limits): number {
-  return timeLimit(body.timeoutMs, limits.defaultTimeoutMs, limits.maxExecTimeoutMs, 'maxExecTimeoutMs');
-}
-
 /** Runs a shell command as the sandbox's user. See {@link runGuestCommand} for what it rejects with. */
 export async function execInGuest(guest: GuestClient, body: ExecBody, limits: Limits): Promise<CommandOutcome> {
-  const timeoutMs = execLimit(body, limits);
+  const timeoutMs = timeLimit(body.timeoutMs, limits.defaultTimeoutMs, limits.maxExecTimeoutMs, 'maxExecTimeoutMs');
   const command = shellCommand(body, timeoutMs);
   if (timeoutMs <= 0) return instantTimeout;
   return runGuestCommand(guest, command, limits.maxOutputBytes);

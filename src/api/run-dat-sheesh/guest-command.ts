@@ -41,7 +41,7 @@ export interface CommandOutcome {
   readonly timedOut: boolean;
 }
 
-export const timeoutNotice = '\nTimeout exceeded';
+const timeoutNotice = '\nTimeout exceeded';
 
 /** What a limit of nothing gives: the command is not started at all. */
 export const instantTimeout: CommandOutcome = Object.freeze({

@@ -78,6 +78,8 @@ export async function createRunDatSheeshApi(options: RunDatSheeshOptions): Promi
   const context = createContext(options);
   const app = fastify({
     bodyLimit: bodyLimits.standard,
+    // While the daemon stops, the service refuses what it no longer does, in the usual shape.
+    return503OnClosing: false,
     routerOptions: { maxParamLength: 256 },
     trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
     clientErrorHandler: answerBrokenRequest,

@@ -65,7 +65,7 @@ function locate(request: ProgramRequest, runtime: Runtime): { cwd: string; file:
 }
 
 /** What is run in the guest for a request. `marker` is the secret that authenticates the result's frame. */
-export function programCommand(
+function programCommand(
   request: ProgramRequest,
   runtime: Runtime,
   marker: string,

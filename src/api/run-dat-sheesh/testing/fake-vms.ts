@@ -6,7 +6,7 @@ import { FakeGuest } from './fake-guest.ts';
 
 const createdAt = '2026-01-02T03:04:05.678Z';
 
-export const testQuotas: Quotas = {
+const testQuotas: Quotas = {
   maxVms: 20,
   maxCpusPerVm: 8,
   maxMemoryMiBPerVm: 8192,

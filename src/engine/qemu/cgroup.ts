@@ -115,12 +115,13 @@ export class Cgroups {
   /** Makes the VM's groups with these limits. Returns the files a process writes its pid to in order to enter them. */
   async create(id: string, limits: CgroupLimits): Promise<readonly string[]> {
     if (this.#mounts === null) return [];
-    for (const directory of this.directories(id)) await mkdir(directory, { recursive: true });
     const settings = limitFiles(this.#mounts.version, limits);
     for (const controller of ['cpu', 'memory'] as const) {
       const mount = this.#mounts[controller];
       if (mount === null) continue;
+      await prepare(mount, this.#instance, this.#mounts.version === 2 ? controller : null);
       const directory = join(mount, 'berth', this.#instance, id);
+      await mkdir(directory, { recursive: true });
       for (const [file, value] of settings[controller]) await writeFile(join(directory, file), value);
     }
     return this.directories(id).map((directory) => join(directory, 'cgroup.procs'));
@@ -129,6 +130,18 @@ export class Cgroups {
   /** Removes the VM's groups. Idempotent. Its processes must have ended; the kernel may need a moment to notice. */
   async remove(id: string): Promise<void> {
     for (const directory of this.directories(id)) await removeGroup(directory);
+  }
+
+  /** Removes this daemon's own group where no VM is left in it. */
+  async close(): Promise<void> {
+    for (const directory of this.directories('any')) {
+      try {
+        await rmdir(dirname(directory));
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (code !== 'EBUSY' && code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error;
+      }
+    }
   }
 }
 

@@ -112,10 +112,10 @@ sub write_logs {
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';
     if ( defined $uid ) {
-        $( = $uid;
+        # Loaded here, where no VM waits for it. Perl's own $< and $> would leave root as the saved uid.
+        require POSIX;
         $) = "$uid $uid";
-        ( $<, $> ) = ( $uid, $uid );
-        exit 1 if $< != $uid || $> != $uid;
+        exit 1 unless POSIX::setgid($uid) && POSIX::setuid($uid);
     }
     while (@pumps) {
         my $ready = '';
@@ -130,7 +130,7 @@ sub write_logs {
 # Copies what is there; false at the end of the pipe.
 sub pump {
     my ($log) = @_;
-    my $count = sysread $log->{reader}, my $data, CHUNK;
+    my $count = sysread $log->{reader}, my $data, $log->{limit} < CHUNK ? $log->{limit} : CHUNK;
     return $!{EINTR} if !defined $count;
     return 0         if $count == 0;
     rotate($log)     if $log->{size} + $count > $log->{limit};

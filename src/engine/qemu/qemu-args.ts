@@ -65,8 +65,8 @@ export function qemuArgs(spec: EngineVmSpec, host: QemuHost): string[] {
     ...['-smp', String(spec.cpus)],
     ...['-m', `${spec.memoryMiB}M`],
     ...memoryBackend(spec, host),
-    // A guest that restarts does so in place; one that panics is a crash that its owner must see.
-    ...['-action', 'reboot=reset,shutdown=poweroff,panic=exit-failure'],
+    // A guest that reboots ends its process: it starts again as the same machine only when the host prepares it anew.
+    ...['-action', 'reboot=shutdown,shutdown=poweroff,panic=exit-failure'],
     ...['-kernel', spec.kernel],
     ...(spec.initrd === null ? [] : ['-initrd', spec.initrd]),
     ...['-append', kernelCommandLine(spec, host)],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createDisk, createOverlay, info } from '../../disk/qcow2.ts';
@@ -8,29 +8,20 @@ import type { QemuEngine } from './qemu-engine.ts';
 import { type QemuHarness, qemuHarness, testLogBytes, testUid } from './test-harness.ts';
 
 const needsRoot = { skip: testUid === null && 'needs root' };
-const roots: string[] = [];
-
-async function harnessToClean(): Promise<QemuHarness> {
-  const harness = await qemuHarness();
-  roots.push(harness.root);
-  return harness;
-}
-
-after(async () => {
-  for (const root of roots) await rm(root, { recursive: true, force: true });
-});
-
-engineSuite('qemu', harnessToClean);
+engineSuite('qemu', qemuHarness);
 
 describe('qemu: confinement and devices', () => {
   let harness: QemuHarness;
   let engine: QemuEngine;
 
   before(async () => {
-    harness = await harnessToClean();
+    harness = await qemuHarness();
     engine = harness.open();
   });
-  after(() => engine.close());
+  after(async () => {
+    await engine.close();
+    await harness.cleanUp();
+  });
 
   test('the process has no privileges, a system call filter and a session of its own', needsRoot, async () => {
     const spec = await harness.spec('wait');

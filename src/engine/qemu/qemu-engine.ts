@@ -208,6 +208,7 @@ export class QemuEngine implements Engine {
     for (const watch of this.#watches.values()) watch.stop();
     this.#watches.clear();
     this.#monitors.close();
+    await (await this.#cgroups)?.close();
   }
 
   async #start(spec: EngineVmSpec, acceleration: 'kvm' | 'tcg'): Promise<void> {

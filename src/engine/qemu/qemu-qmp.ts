@@ -4,6 +4,8 @@ import { LineSplitter } from './qmp-lines.ts';
 
 /** The longest reply Berth asks for (a list of block nodes) is some kilobytes. */
 const maxLineBytes = 1024 * 1024;
+/** QEMU has some fifty kinds of events. */
+const maxEventKinds = 200;
 
 export interface QmpEvent {
   readonly event: string;
@@ -52,6 +54,7 @@ export class QmpClient {
   readonly #lines = new LineSplitter(maxLineBytes);
   readonly #pending = new Map<number, Pending>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
+  readonly #lastEvents = new Map<string, QmpEvent>();
   readonly #greeting = Promise.withResolvers<void>();
   readonly #connected = Promise.withResolvers<void>();
   #failure: Error | null = null;
@@ -124,6 +127,11 @@ export class QmpClient {
     return () => this.#listeners.delete(listener);
   }
 
+  /** The latest event of a kind, also after the connection has ended. */
+  lastEvent(kind: string): QmpEvent | undefined {
+    return this.#lastEvents.get(kind);
+  }
+
   close(): void {
     this.#socket.destroy();
   }
@@ -147,6 +155,7 @@ export class QmpClient {
       );
     } else if (typeof message.event === 'string') {
       const event = { event: message.event, data: isObject(message.data) ? message.data : {} };
+      if (this.#lastEvents.size < maxEventKinds) this.#lastEvents.set(event.event, event);
       for (const listener of this.#listeners) listener(event);
     } else {
       this.#onReply(message);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -20,7 +20,7 @@ export const testLogBytes = { console: 8 * 1024, engine: 8 * 1024 };
 const behaviours: Record<GuestBehaviour, readonly Instruction[]> = {
   wait: [forever(syscall('pause'))],
   'power off': [powerOff()],
-  'restart forever': [restart()],
+  reboot: [restart()],
   'write forever': [forever(print(`${'x'.repeat(99)}\n`))],
 };
 
@@ -36,18 +36,26 @@ export async function qemuHarness(): Promise<QemuHarness> {
   await mkdir(vmsRoot);
   await chmod(root, 0o711);
   await chmod(vmsRoot, 0o711);
+  const specs: EngineVmSpec[] = [];
+  const open = () =>
+    new QemuEngine({
+      accel: 'tcg',
+      stateDir: join(root, 'engine'),
+      log: pino({ level: process.env.BERTH_TEST_LOG ?? 'silent' }),
+      kernelForProbe: async () => testKernel,
+      probeUid: testUid,
+      logBytes: testLogBytes,
+    });
   return {
     root,
     vmsRoot,
-    open: () =>
-      new QemuEngine({
-        accel: 'tcg',
-        stateDir: join(root, 'engine'),
-        log: pino({ level: process.env.BERTH_TEST_LOG ?? 'silent' }),
-        kernelForProbe: async () => testKernel,
-        probeUid: testUid,
-        logBytes: testLogBytes,
-      }),
+    open,
+    async cleanUp() {
+      const engine = open();
+      for (const { id, dir } of specs) await engine.destroy(id, dir);
+      await engine.close();
+      await rm(root, { recursive: true, force: true });
+    },
     async spec(behaviour): Promise<EngineVmSpec> {
       const id = randomUUID();
       const above = join(vmsRoot, id);
@@ -60,12 +68,14 @@ export async function qemuHarness(): Promise<QemuHarness> {
       await writeFile(initrd, tinyInitramfs(program(print(`${guestMarker}\n`), ...behaviours[behaviour])), {
         mode: 0o444,
       });
-      return {
+      const spec: EngineVmSpec = {
         ...{ id, dir, cpus: 1, memoryMiB: 192, kernel: testKernel, initrd, kernelArgs: ['quiet'], disks: [], nics: [] },
         machine: 'auto',
         uid: testUid,
         limits: { cpuPercent: null, memoryOverheadMiB: 256 },
       };
+      specs.push(spec);
+      return spec;
     },
   };
 }

@@ -10,14 +10,13 @@ const retryMs = 1000;
 /** Milliseconds a process may take from closing its monitor to its end. */
 const endingMs = 500;
 
-const orderly = new Set([
-  'guest-shutdown',
-  'guest-reset',
-  'host-qmp-quit',
-  'host-qmp-system-reset',
-  'host-signal',
-  'host-ui',
-]);
+/** QEMU's words for the reasons of an orderly end. Any other, or none, is a crash. */
+const reasons: Readonly<Record<string, EngineExit['reason']>> = {
+  'guest-shutdown': 'shutdown',
+  'guest-reset': 'reset',
+  'host-qmp-quit': 'shutdown',
+  'host-signal': 'shutdown',
+};
 
 /**
  * Watches one VM's process to its end. The end of the QMP session is what tells, so nothing is polled, and the events of
@@ -29,7 +28,7 @@ export class VmWatch {
   readonly #monitors: Monitors;
   readonly #log: Log;
   readonly #stopped = new AbortController();
-  #shutdown: string | null = null;
+  #shutdown: unknown = null;
   #panicked = false;
   #destroyed = false;
 
@@ -74,15 +73,15 @@ export class VmWatch {
       const forget = session.onEvent((event) => this.#onEvent(event));
       await session.closed;
       forget();
+      // Read from the session, which may have heard of the end before this watch began.
+      this.#shutdown = session.lastEvent('SHUTDOWN')?.data.reason ?? this.#shutdown;
+      this.#panicked ||= session.lastEvent('GUEST_PANICKED') !== undefined;
     } catch (error) {
       this.#log.debug({ err: error, vm: this.#process.id }, 'no monitor session');
     }
   }
 
   #onEvent({ event, data }: QmpEvent): void {
-    if (event === 'SHUTDOWN') this.#shutdown = String(data.reason);
-    if (event === 'GUEST_PANICKED') this.#panicked = true;
-    if (event === 'RESET') this.#log.info({ vm: this.#process.id, reason: data.reason }, 'guest was reset');
     if (event === 'BLOCK_IO_ERROR') this.#log.error({ vm: this.#process.id, detail: data }, 'disk error');
   }
 
@@ -91,6 +90,7 @@ export class VmWatch {
     if (this.#destroyed) return { id, reason: 'shutdown', detail: `process ${pid} was ended on request` };
     if (this.#panicked) return { id, reason: 'crashed', detail: 'the guest kernel panicked' };
     if (this.#shutdown === null) return { id, reason: 'crashed', detail: `process ${pid} ended without a shutdown` };
-    return { id, reason: orderly.has(this.#shutdown) ? 'shutdown' : 'crashed', detail: this.#shutdown };
+    const detail = String(this.#shutdown);
+    return { id, reason: reasons[detail] ?? 'crashed', detail };
   }
 }

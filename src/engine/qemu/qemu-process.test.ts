@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { ProcessTable, parseCommandLine, parseStat, processLabel, readStat } from './qemu-process.ts';
+
+test('a command line names its VM, whatever the names hold', () => {
+  const names = [
+    ['vm', '/a'],
+    ['a-b_c', '/with space/and,comma,,twice/x=y:z'],
+    ['id', '/line\nfeed,process=berth-vm'],
+  ] as const;
+  for (const [id, dir] of names) {
+    assert.deepEqual(parseCommandLine(`qemu\0-name\0${processLabel(id, dir)}\0-m\0`), { id, dir });
+  }
+});
+
+test('other command lines name none', () => {
+  for (const text of ['', 'qemu\0', 'qemu\0-name\0', 'qemu\0-name\0other', `grep\0${processLabel('a', '/b')}`]) {
+    assert.equal(parseCommandLine(text), null);
+  }
+});
+
+test('a command name with parentheses does not confuse the fields', () => {
+  const rest = `S 1 77 77 0 -1 0 0 0 0 0 12 34 0 0 20 0 1 0 98765 0 0`;
+  const expected = { state: 'S', session: 77, cpuTicks: 46, startTime: '98765' };
+  assert.deepEqual(parseStat(`42 (a) R 9 (b) ${rest}`), expected);
+});
+
+test('a process is found by what its command line says, but only the leader of a session', async () => {
+  const table = new ProcessTable();
+  const dir = `/nowhere/${process.pid}`;
+  const follower = sleeper(dir, false);
+  const leader = sleeper(dir, true);
+  try {
+    const found = await table.find('vm', dir);
+    assert.equal(found?.pid, leader.pid);
+    assert.equal(await table.find('other', dir), null);
+    assert.equal(await table.find('vm', `${dir}0`), null);
+  } finally {
+    await end(follower);
+    await end(leader);
+  }
+  assert.equal(await table.find('vm', dir), null);
+});
+
+test('a recycled pid is neither trusted nor killed', async () => {
+  const table = new ProcessTable();
+  const dir = `/nowhere/${process.pid}`;
+  const child = sleeper(dir, true);
+  try {
+    const real = await table.find('vm', dir);
+    assert.ok(real !== null);
+    const stale = { ...real, startTime: String(Number(real.startTime) - 1) };
+    assert.equal(await table.isAlive(stale), false);
+    assert.equal(await table.kill(stale, 0), true);
+    assert.equal(await table.isAlive(real), true);
+    assert.equal(await table.waitForEnd(real, 10), false);
+    assert.equal(await table.kill(real, 5000), true);
+  } finally {
+    await end(child);
+  }
+});
+
+test('a process that is no more has no state', async () => {
+  const child = sleeper('/nowhere', false);
+  await end(child);
+  assert.equal(await readStat(child.pid as number), null);
+});
+
+function sleeper(dir: string, detached: boolean): ChildProcess {
+  return spawn('perl', ['-e', 'sleep 60', '--', '-name', processLabel('vm', dir)], { detached, stdio: 'ignore' });
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exit;
+}

@@ -95,7 +95,7 @@ class Http2GuestClient implements GuestClient {
       tar.destroy();
       throw error;
     });
-    const answered = awaitAnswer(stream).then(() => readBody(stream, MAX_ANSWER));
+    const answered = awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
     // The guest may answer, with an error, before it has all of the archive.
     const sent = pipeline(tar, stream).then(
       () => null,
@@ -115,8 +115,7 @@ class Http2GuestClient implements GuestClient {
   async downloadTar(path: string, options: GuestUploadOptions): Promise<Readable> {
     const stream = await this.#begin('/tar-out', placeParameters(path, options));
     stream.end();
-    await this.#inTime('downloading', stream, awaitAnswer(stream));
-    return new GuestBody(stream);
+    return this.#inTime('download', stream, bodyOf(stream));
   }
 
   async connect(target: GuestConnectTarget): Promise<Duplex> {
@@ -124,8 +123,7 @@ class Http2GuestClient implements GuestClient {
     if ('unix' in target) parameters.add(tag.path, target.unix);
     else parameters.add(tag.port, target.port);
     const stream = await this.#begin('/connect', parameters.encode());
-    await this.#inTime('connecting', stream, awaitAnswer(stream));
-    return new GuestBody(stream);
+    return this.#inTime('connect', stream, bodyOf(stream));
   }
 
   async sync(): Promise<void> {
@@ -172,7 +170,7 @@ class Http2GuestClient implements GuestClient {
   async #call(path: string, parameters: Parameters, timeoutMs = this.#operationTimeoutMs): Promise<Buffer> {
     const stream = await this.#begin(path, parameters.encode());
     stream.end();
-    const answer = awaitAnswer(stream).then(() => readBody(stream, MAX_ANSWER));
+    const answer = awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
     return this.#inTime(path.slice(1), stream, answer, timeoutMs);
   }
 
@@ -235,6 +233,10 @@ function placeParameters(path: string, options: GuestUploadOptions): Buffer {
     .add(tag.uid, options.uid)
     .add(tag.gid, options.gid)
     .encode();
+}
+
+function bodyOf(stream: ClientHttp2Stream): Promise<GuestBody> {
+  return awaitAnswer(stream, () => new GuestBody(stream));
 }
 
 function isTransient(error: unknown): boolean {

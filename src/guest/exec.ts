@@ -58,6 +58,7 @@ export class RunningExec implements GuestExec {
   readonly #stream: Promise<ClientHttp2Stream>;
   readonly #full = new Set<Readable>();
   #timer: NodeJS.Timeout | undefined;
+  #settled = false;
 
   constructor(stream: Promise<ClientHttp2Stream>, request: GuestExecRequest) {
     this.#stream = stream;
@@ -144,23 +145,27 @@ export class RunningExec implements GuestExec {
       else if (type === frame.exit) exit = parseExit(payload);
       else if (type === frame.execFailed) exit = new BerthError('guest_rejected', { reason: payload.toString('utf8') });
     });
-    stream.on('data', (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       try {
         reader.push(chunk);
       } catch (error) {
-        stream.destroy(error instanceof Error ? error : new Error(String(error)));
+        // What no guest-init sends: the session is not to be trusted with anything more.
+        this.#fail(new BerthError('guest_interrupted', {}, error));
+        stream.destroy();
       }
-    });
-    stream.on('close', () => {
-      if (exit === null) this.#fail(streamFailure(stream));
-    });
-    stream.on('end', () => {
-      if (exit === null) return;
-      stream.end();
-      if (exit instanceof BerthError) this.#fail(exit);
-      else this.#finish(exit);
-    });
-    awaitAnswer(stream).catch((error: unknown) => this.#fail(error));
+    };
+    awaitAnswer(stream, () => {
+      stream.on('data', take);
+      stream.on('end', () => {
+        if (exit === null) return;
+        stream.end();
+        if (exit instanceof BerthError) this.#fail(exit);
+        else this.#finish(exit);
+      });
+      stream.on('close', () => {
+        if (exit === null) this.#fail(streamFailure(stream));
+      });
+    }).catch((error: unknown) => this.#fail(error));
     if (timeoutMs !== null) {
       const patience = Math.min(timeoutMs + TIMEOUT_SLACK_MS, MAX_TIMER_MS);
       this.#timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), patience);
@@ -180,16 +185,16 @@ export class RunningExec implements GuestExec {
   }
 
   #finish(exit: GuestExecExit): void {
+    if (this.#settled) return;
+    this.#settled = true;
     this.#end();
     this.#settle.resolve(exit);
   }
 
   #fail(error: unknown): void {
-    if (this.#failed) return;
-    this.#failed = true;
+    if (this.#settled) return;
+    this.#settled = true;
     this.#end();
     this.#settle.reject(error);
   }
-
-  #failed = false;
 }

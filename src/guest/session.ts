@@ -93,21 +93,31 @@ export function readBody(stream: ClientHttp2Stream, limit: number): Promise<Buff
 }
 
 /**
- * Waits for the answer's status. Resolves when it is 200, with the body still to be read; rejects with what another
- * status stands for, or `guest_interrupted` when none comes.
+ * Waits for the answer's status. When it is 200, `take` is called at once, since the stream may close in the same turn of
+ * the event loop, and its result is the promise's. Rejects with what another status stands for, or `guest_interrupted`
+ * when none comes.
  */
-export function awaitAnswer(stream: ClientHttp2Stream): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
+export function awaitAnswer<T>(stream: ClientHttp2Stream, take: () => T | Promise<T>): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  let answered = false;
   stream.once('response', (headers) => {
+    answered = true;
     const status = Number(headers[':status']);
-    if (status === 200) resolve();
-    else
-      readBody(stream, MAX_ERROR_TEXT).then(
-        (body) => reject(answeredError(status, body.toString('utf8'))),
-        () => reject(answeredError(status, '')),
-      );
+    if (status === 200) {
+      resolve(take());
+      return;
+    }
+    readBody(stream, MAX_ERROR_TEXT).then(
+      (body) => reject(answeredError(status, body.toString('utf8'))),
+      () => reject(answeredError(status, '')),
+    );
   });
-  stream.once('error', (error) => reject(streamFailure(stream, error)));
-  stream.once('close', () => reject(streamFailure(stream)));
+  // An error event without a listener would end the process; after the answer the body's reader tells of failures.
+  stream.on('error', (error) => {
+    if (!answered) reject(streamFailure(stream, error));
+  });
+  stream.once('close', () => {
+    if (!answered) reject(streamFailure(stream));
+  });
   return promise;
 }

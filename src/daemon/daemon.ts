@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createRunDatSheeshApi } from '../api/run-dat-sheesh/plugin.ts';
@@ -35,6 +35,10 @@ export async function startDaemon(
   await using stack = new AsyncDisposableStack();
   const host = await openHost(config, announce, log);
   stack.defer(() => host.close());
+  // Whoever finds the file finds a daemon that answers.
+  const listenersFile = join(home, 'listeners.json');
+  await rm(listenersFile, { force: true });
+  stack.defer(() => rm(listenersFile, { force: true }));
   const key = await chooseApiKey(config.api_key, home);
   const spoolDirectory = join(home, 'spool');
   await mkdir(spoolDirectory, { recursive: true, mode: 0o700 });
@@ -69,7 +73,7 @@ export async function startDaemon(
   });
   stack.defer(() => app.close());
   const urls = { 'run-dat-sheesh': await listen(app, config['listen.run_dat_sheesh']) };
-  await writeFileAtomic(join(home, 'listeners.json'), `${JSON.stringify(urls, null, 2)}\n`);
+  await writeFileAtomic(listenersFile, `${JSON.stringify(urls, null, 2)}\n`);
   await notifySystemd('READY=1', log);
   for (const [name, url] of Object.entries(urls)) announce(`${name}: ${url}`);
   announce(describeKey(key));

@@ -5,6 +5,7 @@ import type { EngineVmSpec } from '../../engine/engine.ts';
 import type { GuestIdentity } from '../../guest/guest.ts';
 import type { VmNetwork } from '../../net/network.ts';
 import type { OperationContext, VmDependencies } from '../context.ts';
+import { readLogTail } from '../log-tail.ts';
 import { readManifest } from '../manifest.ts';
 import type { Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
@@ -74,6 +75,9 @@ export const guestStep: Step<OperationContext> = {
       await running.guest.ready(deps.settings.bootTimeoutMs, running.ended);
       await running.guest.configure(identityOf(deps, vm));
     } catch (error) {
+      // The console goes with the VM's directory, so its last lines are kept for the operator.
+      const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
+      deps.log.warn({ err: error, vm: vm.id, console: console.lines }, 'a guest did not come up');
       const reason = running.ended.aborted
         ? 'its process ended before the guest answered'
         : 'the guest did not answer in time';

@@ -245,6 +245,15 @@ test("a VM cannot take over another VM's address at the host", async () => {
   }
 });
 
+test('an address does not pass connections on to the next VM that gets it', async () => {
+  await guests.open.do('hold', 'inherited', world4[0], port);
+  assert.equal(await guests.open.do('echo', 'inherited', 'first'), true);
+  const next: VmNetwork = { ...vms.open, vmId: 'next', egress: closed };
+  assert.equal(await host.do('call', 'main', 'attach', next), undefined);
+  await assert.rejects(guests.open.do('echo', 'inherited', 'second'), /no data came/);
+  assert.equal(await host.do('call', 'main', 'attach', vms.open), undefined);
+});
+
 test('a real tap is made, owned, isolated and removed', async () => {
   const vm = { ...vmAt('172.16.0.9', listed), uid: 65534 };
   assert.equal(await host.do('call', 'main', 'attach', vm), undefined);

@@ -134,8 +134,9 @@ class BridgeNetwork implements Network {
   /** VMs that run on keep their resolver; without any it ends too. */
   close(): Promise<void> {
     return this.#serial.run(async () => {
-      const inUse = [...(this.#vms?.values() ?? [])].some(hasEgress);
-      await (inUse ? this.#resolver?.release() : this.#resolver?.stop());
+      // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
+      const idle = this.#vms !== null && ![...this.#vms.values()].some(hasEgress);
+      await (idle ? this.#resolver?.stop() : this.#resolver?.release());
     });
   }
 

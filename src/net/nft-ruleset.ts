@@ -21,6 +21,8 @@ export interface RulesetSettings {
   readonly plan: BridgePlan;
 }
 
+const longestWithoutSet = 16;
+
 /** Replaces both tables by exactly the rules of `vms`. */
 export function fullRuleset(settings: RulesetSettings, vms: readonly VmRules[]): string {
   return [
@@ -67,9 +69,15 @@ function egressChain(table: string, vm: VmRules): readonly string[] {
   return [
     `add chain inet ${table} ${chainOf(vm)}`,
     `${rule} jump resolver`,
-    ...(vm.allow4.length > 0 ? [`${rule} ip daddr { ${vm.allow4.join(', ')} } accept`] : []),
-    ...(vm.allow6.length > 0 ? [`${rule} ip6 daddr { ${vm.allow6.join(', ')} } accept`] : []),
+    ...destinations('ip', vm.allow4).map((match) => `${rule} ${match} accept`),
+    ...destinations('ip6', vm.allow6).map((match) => `${rule} ${match} accept`),
   ];
+}
+
+/** With each change `nft` asks the kernel for every set there is: a short list is cheaper as one rule per network. */
+function destinations(protocol: 'ip' | 'ip6', cidrs: readonly string[]): readonly string[] {
+  if (cidrs.length > longestWithoutSet) return [`${protocol} daddr { ${cidrs.join(', ')} }`];
+  return cidrs.map((cidr) => `${protocol} daddr ${cidr}`);
 }
 
 function elements(table: string, vm: VmRules): readonly string[] {

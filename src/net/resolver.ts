@@ -139,7 +139,7 @@ function started(child: ChildProcess, log: Log): Promise<void> {
   createInterface({ input: stderr }).on('line', (line) => {
     log.debug({ line: line.slice(0, 500) }, 'resolver');
     if (said.length < 20) said.push(line.slice(0, 500));
-    if (/\bstarted\b/.test(line)) resolve();
+    if (/: started, version /.test(line)) resolve();
   });
   return promise;
 }

@@ -50,9 +50,8 @@ class UserNetwork implements Network {
     this.#allowUnfiltered = allowUnfiltered;
   }
 
-  async reconcile(vms: readonly VmNetwork[]): Promise<void> {
-    for (const vm of vms) this.#isRestricted(vm.egress);
-  }
+  /** Nothing of a user-mode network outlives its VM's process. */
+  async reconcile(): Promise<void> {}
 
   async attach(vm: VmNetwork): Promise<void> {
     this.#isRestricted(vm.egress);

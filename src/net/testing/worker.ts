@@ -135,7 +135,7 @@ function listening(start: (done: () => void) => void): Promise<void> {
 
 function nextData(socket: Socket): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const timer = setTimeout(() => reject(new Error('no data came')), 5000);
+  const timer = setTimeout(() => reject(new Error('no data came')), 2000);
   socket.once('error', reject);
   socket.once('data', (data) => resolve(data.toString()));
   return promise.finally(() => {

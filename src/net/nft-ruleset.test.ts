@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BerthError } from '../common/errors.ts';
+import { createBridgePlan } from './bridge-plan.ts';
+import type { Egress, VmNetwork } from './network.ts';
+import { addVm, fullRuleset, removeVm } from './nft-ruleset.ts';
+import { readVmRules } from './vm-rules.ts';
+
+const plan = createBridgePlan({ bridge: 'berth0', address4: '172.16.0.1/24', address6: 'fd62::1/64', resolver: true });
+const vm: VmNetwork = {
+  vmId: 'a',
+  tap: 'berth0-2',
+  mac: '02:00:ac:10:00:02',
+  ipv4: '172.16.0.2',
+  ipv6: 'fd62::2',
+  uid: null,
+  egress: { outbound: true, allow: ['10.0.0.0/8'] },
+};
+
+function withEgress(egress: Egress): string {
+  return addVm('t', readVmRules(plan, { ...vm, egress }));
+}
+
+test("a VM's rules bind its tap to its addresses and lead to its list", () => {
+  assert.deepEqual(addVm('t', readVmRules(plan, vm)).trim().split('\n'), [
+    'add chain inet t vm_berth0-2',
+    'add rule inet t vm_berth0-2 jump resolver',
+    'add rule inet t vm_berth0-2 ip daddr 10.0.0.0/8 accept',
+    'add element bridge t owners { "berth0-2" . 02:00:ac:10:00:02 }',
+    'add element bridge t arp_senders { "berth0-2" . 02:00:ac:10:00:02 . 02:00:ac:10:00:02 . 172.16.0.2 }',
+    'add element bridge t senders4 { "berth0-2" . 02:00:ac:10:00:02 . 172.16.0.2 }',
+    'add element bridge t senders6 { "berth0-2" . 02:00:ac:10:00:02 . fd62::2 }',
+    'add element bridge t solicitors6 { "berth0-2" . 02:00:ac:10:00:02 . fd62::2, "berth0-2" . 02:00:ac:10:00:02 . fe80::acff:fe10:2 }',
+    'add element inet t egress4 { 172.16.0.2 : jump vm_berth0-2 }',
+    'add element inet t egress6 { fd62::2 : jump vm_berth0-2 }',
+  ]);
+});
+
+test('removing takes out every element that adding put in, and the chain last', () => {
+  const rules = readVmRules(plan, vm);
+  const added = addVm('t', rules).match(/^add element .*$/gm) ?? [];
+  const removed = removeVm('t', rules).trim().split('\n');
+  assert.deepEqual(removed, [
+    ...added.map((line) => line.replace(/^add/, 'delete')),
+    'flush chain inet t vm_berth0-2',
+    'delete chain inet t vm_berth0-2',
+  ]);
+});
+
+test('a VM that may go nowhere is in no map that leads out', () => {
+  for (const egress of [
+    { outbound: false, allow: ['0.0.0.0/0', '::/0'] },
+    { outbound: true, allow: [] },
+  ]) {
+    assert.doesNotMatch(withEgress(egress), /inet|chain|accept/);
+  }
+});
+
+test('lists are disjoint; long ones become a set', () => {
+  assert.match(
+    withEgress({ outbound: true, allow: ['10.1.0.0/16', '10.0.0.0/8', '10.0.0.0/8'] }),
+    /ip daddr 10\.0\.0\.0\/8 accept\nadd element/,
+  );
+  const many = Array.from({ length: 64 }, (_, index) => `2001:db8:${(index + 1).toString(16)}::/48`);
+  const text = withEgress({ outbound: true, allow: many });
+  assert.equal(text.match(/ip6 daddr/g)?.length, 1);
+  assert.ok(many.every((cidr) => text.includes(` ${cidr}`)));
+});
+
+test('the whole ruleset replaces both tables in one go', () => {
+  const text = fullRuleset({ bridge: 'berth0', table: 't', plan }, [readVmRules(plan, vm)]);
+  assert.ok(text.startsWith('add table bridge t\ndelete table bridge t\nadd table inet t\ndelete table inet t\n'));
+  assert.equal(text.match(/^table /gm)?.length, 2);
+});
+
+test('without IPv6 no IPv6 frame passes', () => {
+  const plan4 = createBridgePlan({ bridge: 'berth0', address4: '172.16.0.1/24', address6: null, resolver: false });
+  const text = fullRuleset({ bridge: 'berth0', table: 't', plan: plan4 }, []);
+  assert.doesNotMatch(text, /ether type ip6|dport 53|fd62|null|undefined/);
+});
+
+const misfits: readonly (readonly [string, Partial<VmNetwork>])[] = [
+  ["another bridge's tap", { tap: 'berth1-2' }],
+  ['a tap name that is a rule', { tap: 'berth0-2" accept' }],
+  ['a multicast MAC', { mac: '03:00:ac:10:00:02' }],
+  ['half a MAC', { mac: '02:00:ac' }],
+  ['an address of another network', { ipv4: '172.17.0.2' }],
+  ["the gateway's address", { ipv4: '172.16.0.1' }],
+  ['an IPv6 address of another network', { ipv6: 'fd63::2' }],
+  ["the gateway's IPv6 address", { ipv6: 'fd62:0::1' }],
+];
+
+for (const [what, change] of misfits) {
+  test(`a VM with ${what} becomes no rule`, () => {
+    assert.throws(() => readVmRules(plan, { ...vm, ...change }), /does not fit the network/);
+  });
+}
+
+test('a list entry that is no CIDR becomes no rule', () => {
+  assert.throws(
+    () => withEgress({ outbound: true, allow: ['10.0.0.0/8 } accept'] }),
+    (error) => error instanceof BerthError && error.code === 'invalid_cidr',
+  );
+});

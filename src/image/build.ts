@@ -34,8 +34,6 @@ export interface BuildOptions {
   readonly onProgress?: (progress: BuildProgress) => void;
   /** Ends the build; nothing of it stays. */
   readonly signal?: AbortSignal;
-  /** Builds again what the cache has already. */
-  readonly rebuild?: boolean;
 }
 
 /** The cached image of a recipe as it is now, or null: looks, never builds. */
@@ -52,7 +50,7 @@ export async function buildImage(name: string, options: BuildOptions = {}): Prom
   const started = performance.now();
   const recipe = await loadRecipe(options.recipesDir ?? shippedRecipes, name, await programVersions());
   const target = cachedImageDir(options.cacheDir ?? defaultCacheDir(), recipe.hash);
-  const cached = options.rebuild ? null : await readCachedImage(target);
+  const cached = await readCachedImage(target);
   if (cached) return cached;
   if (process.getuid?.() !== 0)
     throw new Error(`the image ${name} must be built as root once: sudo bin/berth image build ${name}`);
@@ -62,8 +60,7 @@ export async function buildImage(name: string, options: BuildOptions = {}): Prom
     options.onProgress?.({ phase, detail, elapsedMs: performance.now() - started });
   const onWait = () => report('waiting', 'another process is building this image');
   return await withBuildLock(`${target}.lock`, onWait, signal, async () => {
-    const made = options.rebuild ? null : await readCachedImage(target);
-    return made ?? (await build(recipe, target, signal, report));
+    return (await readCachedImage(target)) ?? (await build(recipe, target, signal, report));
   });
 }
 
@@ -79,7 +76,6 @@ async function build(recipe: Recipe, target: string, signal: AbortSignal, report
     const manifest = await runPhases(recipe, work, out, signal, report);
     report('publish', `${Math.round(manifest.rootfs.bytes / 1024 / 1024)} MiB`);
     await writeFileAtomic(join(out, 'image.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-    await removeTree(target);
     await rename(out, target);
     await syncDirectory(dirname(target));
   } finally {

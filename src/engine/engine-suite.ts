@@ -155,7 +155,7 @@ export function engineSuite(name: string, prepare: () => Promise<EngineHarness>)
   });
 }
 
-export function isBerthError(code: BerthError['code']): (error: unknown) => boolean {
+function isBerthError(code: BerthError['code']): (error: unknown) => boolean {
   return (error) => error instanceof BerthError && error.code === code;
 }
 

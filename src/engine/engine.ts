@@ -16,7 +16,7 @@ export interface EngineDisk {
 
 export interface EngineNic {
   readonly name: string;
-  /** Existing tap device, usable by `EngineVmSpec.uid`; or user-mode networking without privileges. */
+  /** Existing tap device, opened by the engine with its own rights; or user-mode networking without privileges. */
   readonly backend:
     | { readonly kind: 'tap'; readonly tap: string }
     | { readonly kind: 'user'; readonly restrict: boolean };
@@ -26,7 +26,7 @@ export interface EngineNic {
 
 export interface EngineVmSpec {
   readonly id: string;
-  /** The VM's directory: exists, private to `uid`; sockets, pid file and logs go here. */
+  /** The VM's directory: exists, private to the daemon (the VM's process needs no right to it); sockets and logs go here. */
   readonly dir: string;
   readonly cpus: number;
   readonly memoryMiB: number;
@@ -45,7 +45,10 @@ export interface EngineVmSpec {
   readonly limits: {
     /** Hundredths of one CPU the process may use, null for no limit. */
     readonly cpuPercent: number | null;
-    /** MiB the process may hold beside the guest's own memory, null for no limit. */
+    /**
+     * MiB the process may hold beside the guest's own memory and what the engine knows it needs for emulation, null for
+     * no limit.
+     */
     readonly memoryOverheadMiB: number | null;
   };
 }
@@ -94,7 +97,10 @@ export interface Engine {
   /** Starts the process and lets the guest run. Fails, with nothing left running, if it does not come up. */
   start(spec: EngineVmSpec): Promise<void>;
 
-  /** Looks at the host: is a process of this VM alive, and does its guest run? Never throws for an absent VM. */
+  /**
+   * Looks at the host: is a process of this VM alive, and does its guest run? Never throws for an absent VM; throws
+   * `deadline_exceeded` for one whose process lives but does not answer.
+   */
   observe(id: string, dir: string): Promise<EngineObservation>;
 
   /** Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends. */

@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { findByTitle } from './qemu-process.ts';
 
@@ -11,4 +12,20 @@ export async function logWritersEnded(engineLog: string, timeoutMs: number): Pro
     pids = await findByTitle(title);
   }
   for (const pid of pids) process.kill(pid, 'SIGKILL');
+}
+
+/** The last kilobytes of a log, for the daemon's own log. */
+export async function tail(path: string): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(4096), 0, 4096, Math.max(0, size - 4096));
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    return `(${(error as Error).message})`;
+  }
 }

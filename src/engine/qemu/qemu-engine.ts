@@ -1,9 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import { rm } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
-import { runCommand } from '../../common/command.ts';
 import { BerthError } from '../../common/errors.ts';
 import type { Log } from '../../common/log.ts';
 import type {
@@ -16,20 +13,13 @@ import type {
 } from '../engine.ts';
 import { Cgroups } from './cgroup.ts';
 import { switchDiskLayer } from './disk-layers.ts';
-import { measureTscKhz } from './host-tsc.ts';
 import { launch } from './launch.ts';
-import { logWritersEnded } from './log-writers.ts';
+import { logWritersEnded, tail } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
+import { openChannel } from './open-channel.ts';
 import { qemuArgs } from './qemu-args.ts';
-import {
-  type Acceleration,
-  bootUnderKvm,
-  hostBootId,
-  type KvmAccess,
-  kernelKey,
-  kvmAccess,
-  ProbeCache,
-} from './qemu-probe.ts';
+import { QemuHostFacts } from './qemu-host.ts';
+import { type KvmAccess, kvmAccess } from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
 import { processUsage } from './usage.ts';
@@ -62,8 +52,6 @@ const startMs = 20_000;
 const killMs = 10_000;
 /** Milliseconds a log writer has to copy the rest. */
 const logWriterMs = 2000;
-/** Milliseconds that the guest's channel may take to accept. */
-const channelMs = 2000;
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
@@ -75,10 +63,8 @@ export class QemuEngine implements Engine {
   readonly #table = new ProcessTable();
   readonly #monitors = new Monitors();
   readonly #watches = new Map<string, VmWatch>();
-  #acceleration: Promise<Acceleration> | null = null;
-  #version: Promise<string> | null = null;
+  readonly #host: QemuHostFacts;
   #cgroups: Promise<Cgroups> | null = null;
-  #tscKhz: Promise<number | null> | null = null;
 
   constructor(options: QemuEngineOptions) {
     this.#options = {
@@ -90,12 +76,18 @@ export class QemuEngine implements Engine {
       ...options,
     };
     this.#log = options.log;
+    this.#host = new QemuHostFacts(this.#options, {
+      start: (spec) => this.#start(spec, 'kvm'),
+      waitForExit: (id, dir, timeoutMs) => this.waitForExit(id, dir, timeoutMs),
+      destroy: (id, dir) => this.destroy(id, dir),
+      consoleLog: (dir) => this.consoleLog(dir),
+    });
   }
 
   async capabilities(): Promise<EngineCapabilities> {
     const [{ kind, reason }, version, cgroups] = await Promise.all([
-      this.#accelerate(),
-      this.#qemuVersion(),
+      this.#host.acceleration(),
+      this.#host.version(),
       this.#openCgroups(),
     ]);
     return {
@@ -109,7 +101,7 @@ export class QemuEngine implements Engine {
   }
 
   async start(spec: EngineVmSpec): Promise<void> {
-    await this.#start(spec, (await this.#accelerate()).kind);
+    await this.#start(spec, (await this.#host.acceleration()).kind);
   }
 
   async observe(id: string, dir: string): Promise<EngineObservation> {
@@ -169,15 +161,7 @@ export class QemuEngine implements Engine {
 
   async openChannel(id: string, dir: string): Promise<Duplex> {
     await this.#require(id, dir);
-    const deadline = Date.now() + channelMs;
-    for (;;) {
-      try {
-        return await connectSocket(vmFiles(dir).guestSocket);
-      } catch (error) {
-        if (!isNotListening(error) || Date.now() > deadline) throw new BerthError('guest_unavailable', {}, error);
-      }
-      await delay(20);
-    }
+    return await openChannel(vmFiles(dir).guestSocket);
   }
 
   async switchDiskLayer(id: string, dir: string, disk: string, newLayer: string): Promise<void> {
@@ -220,7 +204,7 @@ export class QemuEngine implements Engine {
     const translationMiB = acceleration === 'tcg' ? this.#options.translationMiB : 0;
     const args = qemuArgs(spec, {
       acceleration,
-      tscKhz: await this.#tsc(),
+      tscKhz: await this.#host.tscKhz(),
       translationMiB: this.#options.translationMiB,
     });
     const access: KvmAccess = acceleration === 'kvm' ? await kvmAccess(spec.uid) : { usable: true, group: null };
@@ -286,101 +270,9 @@ export class QemuEngine implements Engine {
     this.#cgroups ??= Cgroups.open(this.#options.instance, this.#log);
     return this.#cgroups;
   }
-
-  #qemuVersion(): Promise<string> {
-    this.#version ??= runCommand(this.#options.qemu, ['--version'], { maxOutputBytes: 65_536 }).then(
-      ({ stdout }) => /version (.+)/.exec(stdout)?.[1] ?? 'unknown',
-    );
-    return this.#version;
-  }
-
-  #tsc(): Promise<number | null> {
-    this.#tscKhz ??= this.#stateDir()
-      .then(measureTscKhz)
-      .catch((error: unknown) => {
-        this.#log.warn({ err: error }, 'the time stamp counter could not be measured: guests may lose time');
-        return null;
-      });
-    return this.#tscKhz;
-  }
-
-  async #stateDir(): Promise<string> {
-    await mkdir(this.#options.stateDir, { recursive: true, mode: 0o711 });
-    return this.#options.stateDir;
-  }
-
-  /** One probe serves all who ask meanwhile. An answer without a kernel is asked for again. */
-  #accelerate(): Promise<Acceleration> {
-    this.#acceleration ??= this.#probe().catch((error: unknown) => {
-      this.#acceleration = null;
-      throw error;
-    });
-    return this.#acceleration;
-  }
-
-  async #probe(): Promise<Acceleration> {
-    const { accel, log } = this.#options;
-    const uid = this.#options.probeUid;
-    if (accel !== 'auto') return { kind: accel, reason: 'configured' };
-    const access = await kvmAccess(uid);
-    if (!access.usable) return { kind: 'tcg', reason: access.reason };
-    const kernel = await this.#options.kernelForProbe();
-    if (kernel === null) {
-      this.#acceleration = null;
-      return { kind: 'tcg', reason: 'there is no kernel yet to try KVM with' };
-    }
-    const stateDir = await this.#stateDir();
-    const cache = new ProbeCache(stateDir, log);
-    const key = {
-      kernel: await kernelKey(kernel),
-      qemuVersion: await this.#qemuVersion(),
-      hostBoot: await hostBootId(),
-      uid,
-    };
-    const known = await cache.get(key);
-    if (known !== null) return known;
-    log.info('trying whether a kernel boots under KVM');
-    const runner = {
-      start: (spec: EngineVmSpec) => this.#start(spec, 'kvm'),
-      waitForExit: this.waitForExit.bind(this),
-      destroy: this.destroy.bind(this),
-      consoleLog: this.consoleLog.bind(this),
-    };
-    const answer = await bootUnderKvm({ runner, stateDir, kernel, uid, log });
-    log.info({ acceleration: answer.kind, reason: answer.reason }, 'acceleration probed');
-    await cache.put(key, answer);
-    return answer;
-  }
 }
 
 function checkId(id: string): void {
   // The id becomes a directory's name among the cgroups.
   if (!idPattern.test(id)) throw new BerthError('invalid_argument', { reason: 'Invalid VM id' });
-}
-
-function connectSocket(path: string): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-  const socket = connect({ path });
-  socket.once('error', reject);
-  socket.once('connect', () => {
-    socket.off('error', reject);
-    resolve(socket);
-  });
-  return promise;
-}
-
-/** The last kilobytes of a log, for the daemon's own log. */
-async function tail(path: string): Promise<string> {
-  try {
-    const file = await open(path, 'r');
-    try {
-      const { size } = await file.stat();
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(4096), 0, 4096, Math.max(0, size - 4096));
-      return buffer.toString('utf8', 0, bytesRead);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    return `(${(error as Error).message})`;
-  }
 }

@@ -246,7 +246,7 @@ export class Vms implements VmService {
       .catch((error) => this.#deps.log.error({ err: error, vm: exit.id }, 'a VM that ended could not be cleaned up'));
   }
 
-  #exclusive<T>(id: string, task: () => Promise<T>): Promise<T> {
+  async #exclusive<T>(id: string, task: () => Promise<T>): Promise<T> {
     this.#refuseWhileClosing();
     this.#records.get(id);
     return this.#serial.run(id, task);

@@ -308,7 +308,7 @@ test('rules that somebody else flushed come back with the next change', async ()
   assert.deepEqual(await reachable(guests.listed, destinations), [world4[0], world6[0]]);
 });
 
-test('a second bridge beside the first touches nothing of it', async () => {
+test('a second bridge beside the first touches nothing of it', async (t) => {
   const other = createBridgePlan({ bridge: 'berth1', address4: '172.17.0.1/24', address6: null, resolver: false });
   const vm: VmNetwork = {
     ...vmAt('172.16.0.2', everything),
@@ -319,6 +319,7 @@ test('a second bridge beside the first touches nothing of it', async () => {
     tap: other.tapFor('172.17.0.2'),
   };
   const guest = await Namespace.create(`${unique}x`);
+  t.after(() => guest.remove());
   await host.do('network', 'other', {
     bridge: 'berth1',
     address4: '172.17.0.1/24',
@@ -343,7 +344,6 @@ test('a second bridge beside the first touches nothing of it', async () => {
   assert.ok(!(await host.run('nft', 'list', 'tables')).includes('berth1'));
   assert.ok(!(await host.run('ip', '-br', 'link')).includes('berth1'));
   assert.equal(await host.do('call', 'main', 'attached', vms.open), true);
-  await guest.remove();
 });
 
 test('an interface of somebody else is not taken over', async () => {

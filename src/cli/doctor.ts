@@ -24,6 +24,7 @@ const programs = [
   ['mmdebstrap', 'mmdebstrap'],
   ['gcc', 'gcc'],
   ['setpriv', 'util-linux'],
+  ['perl', 'perl-base'],
 ] as const;
 
 /** Looks at the host and says what Berth can do on it. Exit code 1 when VMs cannot run. */
@@ -94,13 +95,12 @@ async function checkImage(config: Config): Promise<Finding> {
 
 async function checkEngine(config: Config): Promise<Finding[]> {
   const { stdout: release } = await runCommand('uname', ['-r']);
-  const stateDir = join(config.home, 'state');
-  await mkdir(stateDir, { recursive: true, mode: 0o711 });
   const image = await findBuiltImage('sandbox', { cacheDir: config.cache });
   const engine = new QemuEngine({
     accel: config['engine.accel'],
     qemu: config['engine.qemu'],
-    stateDir,
+    stateDir: join(config.cache, 'engine'),
+    probeUid: process.getuid?.() === 0 ? config['engine.uid_base'] : null,
     kernelForProbe: async () => image?.kernel ?? null,
     log: pino({ level: 'silent' }),
   });

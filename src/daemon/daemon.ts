@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createRunDatSheeshApi } from '../api/run-dat-sheesh/plugin.ts';
@@ -68,7 +68,6 @@ export async function startDaemon(
       others: config['run_dat_sheesh.rate_other'],
     },
     spoolDirectory,
-    version: await version(),
     log: log.child({ room: 'run-dat-sheesh' }),
   });
   stack.defer(() => app.close());
@@ -92,9 +91,4 @@ export async function startDaemon(
 function describeKey(key: ApiKeyChoice): string {
   if (key.file === null) return 'API key: as configured';
   return key.isNew ? `API key: ${key.key} (shown this once; kept in ${key.file})` : `API key: in ${key.file}`;
-}
-
-async function version(): Promise<string> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +27,7 @@ export interface Host {
   close(): Promise<void>;
 }
 
-/** Longest socket path the kernel takes is 107 bytes; `/vms/<uuid>/run/<name>` needs 64 of them. */
+/** Longest socket path the kernel takes is 107 bytes; `/vms/<id>/run/guest.sock` needs up to 60 of them. */
 const longestHome = 43;
 
 /**
@@ -45,9 +46,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
   const lock = lockHome(home);
   stack.defer(() => lock.release());
   const layout = new VmLayout(home);
-  const stateDir = join(home, 'state');
-  for (const dir of [layout.vmsRoot, layout.snapshotsRoot, stateDir])
-    await mkdir(dir, { recursive: true, mode: 0o711 });
+  for (const dir of [layout.vmsRoot, layout.snapshotsRoot]) await mkdir(dir, { recursive: true, mode: 0o711 });
   const db = await openDatabase(join(home, 'berth.db'));
   stack.defer(() => db.destroy());
   let vms: Vms | null = null;
@@ -57,12 +56,16 @@ export async function openHost(config: Config, announce: (line: string) => void,
     announce,
     log,
   });
+  const uidBase = process.getuid?.() === 0 ? config['engine.uid_base'] : null;
   const network = await openNetwork(config, log);
   stack.defer(() => network.close());
   const engine = new QemuEngine({
     accel: config['engine.accel'],
     qemu: config['engine.qemu'],
-    stateDir,
+    // What the probes find out holds for the host, not for one data directory.
+    stateDir: join(config.cache, 'engine'),
+    instance: createHash('sha256').update(home).digest('hex').slice(0, 12),
+    probeUid: uidBase,
     kernelForProbe: async () => {
       const image = images.default();
       return image?.kernel && image.rootfs ? (await images.files(image.id)).kernel : null;
@@ -83,7 +86,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
       defaultDiskMiB: config['disk.default_mib'],
       bootTimeoutMs: config['engine.boot_timeout_seconds'] * 1000,
       stopGraceMs: config['engine.stop_grace_seconds'] * 1000,
-      uidBase: process.getuid?.() === 0 ? config['engine.uid_base'] : null,
+      uidBase,
       cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
       memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,
     },
@@ -91,6 +94,11 @@ export async function openHost(config: Config, announce: (line: string) => void,
     log: log.child({ room: 'vm' }),
   });
   const service = vms;
+  // Found out now rather than when the first VM waits for it.
+  engine.capabilities().then(
+    ({ acceleration, reason }) => announce(`acceleration: ${acceleration} (${reason})`),
+    (error: unknown) => log.error({ err: error }, 'the acceleration could not be probed'),
+  );
   stack.defer(() => service.close());
   const open = stack.move();
   return { vms, images, db, close: () => open.disposeAsync() };

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 
 /**
- * Where a VM's files are. The directory belongs to the daemon; only `run/` and the disk layers belong to the VM's own
- * uid, so that a VM's process can change nothing but its disk and its sockets. Names of layers are unique, and a layer
+ * Where a VM's files are. All belong to the daemon but the newest disk layer, which belongs to the VM's own uid: a VM's
+ * process can change nothing but its disk. Names of layers are unique, and a layer
  * names the one below it relatively, so that a chain of hard links works in any directory.
  */
 export class VmLayout {
@@ -24,7 +24,7 @@ export class VmLayout {
     return join(this.vmsRoot, vmId);
   }
 
-  /** The engine's directory: sockets, pid file, logs. */
+  /** The engine's directory, closed to everybody else: sockets and logs. */
   run(vmId: string): string {
     return join(this.dir(vmId), 'run');
   }

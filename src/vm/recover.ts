@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { EngineState } from '../engine/engine.ts';
 import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
@@ -72,8 +73,15 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
 async function observe(operations: Operations, vm: Vm): Promise<void> {
   const { deps, live } = operations;
   const dir = deps.layout.run(vm.id);
-  const { state } = await deps.engine.observe(vm.id, dir);
   const shouldRun = vm.state === 'running' || vm.state === 'paused';
+  let state: EngineState;
+  try {
+    ({ state } = await deps.engine.observe(vm.id, dir));
+  } catch (error) {
+    // One VM that does not answer must not keep the daemon from serving the others; it can still be removed.
+    deps.log.error({ err: error, vm: vm.id }, 'a VM process does not answer');
+    return;
+  }
   if (state === 'absent') {
     if (!shouldRun) return;
     await deps.engine.destroy(vm.id, dir);

@@ -15,6 +15,9 @@ const reservedDiskMiB = 256;
 
 const bytesPerMiB = 1024 * 1024;
 
+/** Ids become file names, and part of socket paths that have a limit. */
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
+
 /**
  * Everything that can be refused about a new VM is refused here, before anything is touched; what comes out is the record
  * with its leases and the journal entry. Callers run this one at a time, or two VMs would be given one address.
@@ -27,6 +30,10 @@ export async function prepareVm(
 ): Promise<{ vm: Vm; operation: Operation }> {
   const { images, network, settings, engine } = deps;
   const id = request.id ?? randomUUID();
+  if (!idPattern.test(id))
+    throw new BerthError('invalid_argument', {
+      reason: 'an id is 1 to 40 letters, digits, - or _, a letter or digit first',
+    });
   if (others.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
   const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
   const demand = {

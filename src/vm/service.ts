@@ -14,7 +14,15 @@ import { checkSize, checkTotals } from './quotas.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
 import { prepareVm } from './reservation.ts';
+import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
+
+/** What a record says of a VM that ended by itself. */
+const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
+  shutdown: 'powered off by its guest',
+  reset: 'its guest restarts again and again',
+  crashed: 'its process ended',
+};
 
 /** The one door through which VMs are changed: validates, reserves, journals, runs the steps. */
 export class Vms implements VmService {
@@ -26,6 +34,7 @@ export class Vms implements VmService {
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
   readonly #reservations = new Serial<'reserve'>();
+  readonly #restarts = new RestartLimiter();
   #closing = false;
 
   private constructor(deps: VmDependencies) {
@@ -91,6 +100,7 @@ export class Vms implements VmService {
   start(id: string): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['created', 'stopped'], 'STOPPED to start');
+      this.#restarts.forget(id);
       return this.#start(vm);
     });
   }
@@ -153,6 +163,7 @@ export class Vms implements VmService {
       const vm = await this.#operations.begin({ ...this.#records.get(id), state: 'removing' }, operation);
       await this.#operations.run(removePlan, vm, operation);
       await this.#operations.forget(id);
+      this.#restarts.forget(id);
       this.#records.emit('vm.removed', id);
     });
   }
@@ -237,9 +248,9 @@ export class Vms implements VmService {
     const cleanUp = async () => {
       const vm = this.#records.find(exit.id);
       if (!vm || (vm.state !== 'running' && vm.state !== 'paused') || this.#live.get(exit.id)) return;
-      const reason = exit.reason === 'shutdown' ? 'powered off by its guest' : 'its process ended';
-      const stopped = await this.#stop(vm, { force: true }, exit.reason === 'reset' ? null : reason);
-      if (exit.reason === 'reset' && !this.#closing) await this.#start(stopped);
+      const restart = exit.reason === 'reset' && this.#restarts.mayRestart(vm.id, vm.startedAt);
+      const stopped = await this.#stop(vm, { force: true }, restart ? null : exitReasons[exit.reason]);
+      if (restart && !this.#closing) await this.#start(stopped);
     };
     this.#serial
       .run(exit.id, cleanUp)

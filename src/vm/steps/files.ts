@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, chown, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
@@ -25,7 +25,6 @@ export const directoryStep: Step<OperationContext> = {
     await mkdir(run, { recursive: true });
     await chmod(dir, 0o711);
     await chmod(run, 0o700);
-    if (vm.uid !== null) await chown(run, vm.uid, vm.uid);
     if (typeof detail.snapshotId === 'string') {
       const source = layout.snapshot(detail.snapshotId);
       for (const name of await readdir(source)) {

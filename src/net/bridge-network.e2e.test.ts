@@ -231,6 +231,16 @@ test('a VM cannot speak with another address, MAC or destination group', async (
   );
 });
 
+test('what the bridge has to flood reaches nobody but the VM it is for', async () => {
+  const count = `chain c { type filter hook ingress device eth0 priority 0; ether daddr ${vms.open.mac} counter\n }\n`;
+  await guests.closed.run('nft', `table netdev seen { ${count} }`);
+  await guests.open.run('nft', `table netdev seen { ${count} }`);
+  await host.ip(`link set ${bridge} type bridge fdb_flush`);
+  assert.equal(await host.do('udp', vms.open.ipv4, port, 'flooded'), 'open');
+  assert.match(await guests.open.run('nft', 'list table netdev seen'), /packets [1-9]/);
+  assert.match(await guests.closed.run('nft', 'list table netdev seen'), /packets 0 /);
+});
+
 test("a VM cannot take over another VM's address at the host", async () => {
   const neighbours = JSON.parse(await host.run('ip', '-j', 'neigh', 'show', 'dev', bridge)) as {
     dst: string;

@@ -57,6 +57,8 @@ function assertOnly(
 ): void {
   const { vms, running, snapshots = 0 } = expected;
   assert.equal(found.processes.length, running, `processes: ${found.processes}`);
+  assert.equal(found.logWriters.length, running, `log writers: ${found.logWriters}`);
+  assert.equal(found.cgroups.length, running, `cgroups: ${found.cgroups}`);
   assert.equal(found.taps.length, running, `taps: ${found.taps}`);
   assert.equal(found.rules.length, running, `rules: ${found.rules}`);
   assert.equal(found.directories.length, vms + snapshots, `directories: ${found.directories}`);

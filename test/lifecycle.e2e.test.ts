@@ -57,8 +57,8 @@ describe('a VM', () => {
   });
 
   it('is seen as stopped when its process was killed, with nothing left on the host, and starts again', async () => {
-    const [process_] = (await traces(daemon.home)).processes;
-    process.kill(Number(process_?.split(' ')[0]), 'SIGKILL');
+    const [pid] = (await traces(daemon.home)).processes;
+    process.kill(pid!, 'SIGKILL');
     await eventually('the VM counts as stopped', async () => (await vmState(daemon, vm.id)) === 'STOPPED');
     const { processes, taps, rules } = await traces(daemon.home);
     assert.deepEqual({ processes, taps, rules }, { processes: [], taps: [], rules: [] });
@@ -67,9 +67,9 @@ describe('a VM', () => {
   });
 
   it('is seen as stopped when its process ended while no daemon ran', async () => {
-    const [process_] = (await traces(daemon.home)).processes;
+    const [pid] = (await traces(daemon.home)).processes;
     await daemon.kill();
-    process.kill(Number(process_?.split(' ')[0]), 'SIGKILL');
+    process.kill(pid!, 'SIGKILL');
     daemon = await daemon.restart();
     assert.equal(await vmState(daemon, vm.id), 'STOPPED');
     assert.deepEqual((await traces(daemon.home)).taps, []);
@@ -77,8 +77,8 @@ describe('a VM', () => {
   });
 
   it('runs under a uid of its own, sandboxed, and its files are closed to others', async () => {
-    const [process_] = (await traces(daemon.home)).processes;
-    const status = await readFile(`/proc/${process_?.split(' ')[0]}/status`, 'utf8');
+    const [pid] = (await traces(daemon.home)).processes;
+    const status = await readFile(`/proc/${pid}/status`, 'utf8');
     const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
     assert.ok(uid >= 300_000, `uid ${uid}`);
     assert.match(status, /^Seccomp:\s+2$/m);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -5,7 +6,10 @@ import { runCommand } from '../../src/common/command.ts';
 
 /** Everything on the host that belongs to VMs of a data directory; each list is empty when there is none. */
 export interface Traces {
-  readonly processes: readonly string[];
+  /** Pids of VM processes. */
+  readonly processes: readonly number[];
+  /** Pids of the processes that write VMs' logs, one each. */
+  readonly logWriters: readonly number[];
   readonly taps: readonly string[];
   readonly rules: readonly string[];
   readonly directories: readonly string[];
@@ -16,7 +20,8 @@ export interface Traces {
 /** Looks at the host itself, not at what the daemon says of it. Addresses of VMs are those of 172.16.0.0/24. */
 export async function traces(home: string): Promise<Traces> {
   return {
-    processes: await processesOf(home),
+    processes: await processes((command) => command.includes('qemu') && command.includes(`${home}/vms/`)),
+    logWriters: await processes((command) => command.startsWith(`berth-log ${home}/vms/`)),
     taps: await taps(),
     rules: await rules(),
     directories: [...(await names(join(home, 'vms'))), ...(await names(join(home, 'snapshots')))],
@@ -25,14 +30,22 @@ export async function traces(home: string): Promise<Traces> {
   };
 }
 
-export const noTraces: Traces = { processes: [], taps: [], rules: [], directories: [], rows: [], cgroups: [] };
+export const noTraces: Traces = {
+  processes: [],
+  logWriters: [],
+  taps: [],
+  rules: [],
+  directories: [],
+  rows: [],
+  cgroups: [],
+};
 
-async function processesOf(home: string): Promise<string[]> {
-  const found: string[] = [];
+async function processes(isOurs: (command: string) => boolean): Promise<number[]> {
+  const found: number[] = [];
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (command.includes(`${home}/vms/`)) found.push(`${pid} ${command.split('\0')[0]}`);
+    if (isOurs(command)) found.push(Number(pid));
   }
   return found;
 }
@@ -73,13 +86,12 @@ function rows(home: string): string[] {
   }
 }
 
-/** Control groups named after VMs of the data directory. */
+/** Control groups of the data directory's VMs. */
 async function cgroups(home: string): Promise<string[]> {
-  const vmIds = new Set(await names(join(home, 'vms')));
-  const found: string[] = [];
-  for (const root of ['/sys/fs/cgroup/cpu/berth', '/sys/fs/cgroup/memory/berth', '/sys/fs/cgroup/berth']) {
-    for (const instance of await names(root))
-      for (const id of await names(join(root, instance))) if (vmIds.has(id)) found.push(join(root, instance, id));
-  }
-  return found;
+  const instance = createHash('sha256').update(home).digest('hex').slice(0, 12);
+  const found = new Set<string>();
+  for (const root of ['/sys/fs/cgroup/cpu', '/sys/fs/cgroup/memory', '/sys/fs/cgroup'])
+    for (const entry of await readdir(join(root, 'berth', instance), { withFileTypes: true }).catch(() => []))
+      if (entry.isDirectory()) found.add(entry.name);
+  return [...found];
 }

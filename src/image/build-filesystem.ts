@@ -8,7 +8,11 @@ import type { BuildContext } from './build-context.ts';
 import { walk } from './walk.ts';
 
 const blockBytes = 4096;
+const inodeBytes = 256;
+/** Enough for the disk the file system is grown to, which keeps it. */
 const journalMiB = 32;
+/** One whole block group; the journal may not be more than half of a file system. */
+const leastBlocks = 32768;
 /** Inodes left for the guest beside those in use, before the file system is grown. */
 const spareInodes = 8192;
 /** Bytes per inode of e2fsprogs' own default; also what a grown file system gets. */
@@ -22,54 +26,47 @@ const firstFreeInode = 11;
 const features =
   'none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum';
 
+/** What mke2fs is told of in its configuration: that there are such types, and nothing about them. */
+const emptyConfig = '[fs_types]\n  ext4 = {\n  }\n  small = {\n  }\n';
+
 /** Writes `context.root` to `target`, a sparse ext4 image. */
 export async function makeFilesystem(context: BuildContext, target: string): Promise<void> {
   const { filesystem, timestamp } = context.recipe.data;
   context.detail('measuring');
   const used = await measure(context.root);
   const inodes = used.inodes + spareInodes;
-  const metadata = Math.ceil((inodes * 256) / blockBytes) + (journalMiB * 1024 * 1024) / blockBytes + 1024;
-  const blocks = Math.ceil((used.blocks * (100 + filesystem['free-percent'])) / 100) + metadata;
+  const metadata = Math.ceil((inodes * inodeBytes) / blockBytes) + (journalMiB * 1024 * 1024) / blockBytes + 1024;
+  const blocks = Math.max(leastBlocks, Math.ceil((used.blocks * (100 + filesystem['free-percent'])) / 100) + metadata);
   const ratio = Math.min(bytesPerInode, Math.floor((blocks * blockBytes) / inodes));
   context.detail(`ext4, ${Math.round((blocks * blockBytes) / 1024 / 1024)} MiB`);
-  // Read by libext2fs instead of the clock.
-  const env = { E2FSPROGS_FAKE_TIME: String(timestamp), MKE2FS_CONFIG: '/dev/null' };
+  const config = join(context.work, 'mke2fs.conf');
+  await writeFile(config, emptyConfig);
+  // The time is read by libext2fs instead of the clock.
+  const env = { E2FSPROGS_FAKE_TIME: String(timestamp), MKE2FS_CONFIG: config };
   const options = [
     `hash_seed=${filesystem.uuid}`,
     'root_owner=0:0',
-    // All is written now, not by the first guest that mounts it.
+    // Inode tables are zeroed now, not by the first guest that mounts them; the journal is, in a file that is new.
     'lazy_itable_init=0',
-    'lazy_journal_init=0',
+    'lazy_journal_init=1',
   ];
   await runBuildCommand(
     'mke2fs',
     [
-      '-q',
-      '-F',
-      '-t',
-      'ext4',
-      '-O',
-      features,
-      '-b',
-      String(blockBytes),
-      '-I',
-      '256',
-      '-i',
-      String(ratio),
-      '-m',
-      '0',
-      '-J',
-      `size=${journalMiB}`,
-      '-U',
-      filesystem.uuid,
-      '-L',
-      'root',
-      '-E',
-      options.join(','),
-      '-d',
-      context.root,
-      target,
-      String(blocks),
+      ...['-q', '-F', '-t', 'ext4', '-O', features, '-U', filesystem.uuid, '-L', 'root'],
+      ...[
+        '-b',
+        String(blockBytes),
+        '-I',
+        String(inodeBytes),
+        '-i',
+        String(ratio),
+        '-m',
+        '0',
+        '-J',
+        `size=${journalMiB}`,
+      ],
+      ...['-E', options.join(','), '-d', context.root, target, String(blocks)],
     ],
     { env, signal: context.signal },
   );

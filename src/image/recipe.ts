@@ -7,7 +7,7 @@ import { parse } from 'smol-toml';
 import * as z from 'zod';
 
 /** Raised when the builder makes something else from the same recipe. */
-const builderVersion = 1;
+const builderVersion = 2;
 
 const absolutePath = z.string().regex(/^(\/[A-Za-z0-9._*-]+)+$/);
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/);

@@ -42,13 +42,15 @@ describe('a VM', () => {
   });
 
   it('never runs a command twice that was interrupted by the death of the daemon', async () => {
-    const cut = daemon.call('POST', `/v1/vms/${vm.id}/exec`, {
-      cmd: 'echo run >> /workspace/runs; sleep 60',
-      timeoutMs: 100_000,
-    });
+    const cut = assert.rejects(
+      daemon.call('POST', `/v1/vms/${vm.id}/exec`, {
+        cmd: 'echo run >> /workspace/runs; sleep 60',
+        timeoutMs: 100_000,
+      }),
+    );
     await eventually('the command runs', async () => (await exec(daemon, vm.id, 'cat /workspace/runs')).exitCode === 0);
     await daemon.kill();
-    await assert.rejects(cut);
+    await cut;
     daemon = await daemon.restart();
     await sleep(2000);
     assert.equal(await output(daemon, vm.id, 'cat /workspace/runs'), 'run\n');
@@ -147,35 +149,26 @@ describe('snapshots', () => {
 
 describe('daemons with different data directories', () => {
   it('run side by side and do not see each other', async () => {
-    const one = await startDaemon();
-    const other = await startDaemon({
+    await using one = await startDaemon();
+    await using other = await startDaemon({
       env: {
         BERTH_NETWORK_BRIDGE: 'berth1',
         BERTH_NETWORK_ADDRESS: '172.16.1.1/24',
         BERTH_NETWORK_ADDRESS6: 'fd62:7274:6801::1/64',
       },
     });
-    try {
-      const [mine, theirs] = await Promise.all([createVm(one), createVm(other)]);
-      assert.equal(theirs.guestIp, '172.16.1.2');
-      assert.equal(mine.guestIp, '172.16.0.2');
-      await expectStatus(one, 404, 'GET', `/v1/vms/${theirs.id}`);
-      await one.kill();
-      const again = await one.restart();
-      await output(other, theirs.id, 'true');
-      await output(again, mine.id, 'true');
-      await again.stop();
-    } finally {
-      await other.stop();
-    }
+    const [mine, theirs] = await Promise.all([createVm(one), createVm(other)]);
+    assert.equal(mine.guestIp, '172.16.0.2');
+    assert.equal(theirs.guestIp, '172.16.1.2');
+    await expectStatus(one, 404, 'GET', `/v1/vms/${theirs.id}`);
+    await one.kill();
+    await using again = await one.restart();
+    await output(other, theirs.id, 'true');
+    await output(again, mine.id, 'true');
   });
 
   it('refuse a directory that is in use', async () => {
-    const one = await startDaemon();
-    try {
-      await assert.rejects(startDaemon({ home: one.home }), /another daemon uses/);
-    } finally {
-      await one.stop();
-    }
+    await using one = await startDaemon();
+    await assert.rejects(startDaemon({ home: one.home }), /another daemon uses/);
   });
 });

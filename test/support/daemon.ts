@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from '../../src/common/command.ts';
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const berth = fileURLToPath(new URL('../../bin/berth', import.meta.url));
 
 export interface DaemonOptions {
   /** Further settings, by environment variable name. */
@@ -14,7 +14,7 @@ export interface DaemonOptions {
   readonly home?: string;
 }
 
-export interface TestDaemon {
+export interface TestDaemon extends AsyncDisposable {
   readonly url: string;
   readonly apiKey: string;
   readonly home: string;
@@ -62,7 +62,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     ...options.env,
   };
   await rm(join(home, 'listeners.json'), { force: true });
-  const child = spawn(process.execPath, [main, 'serve', '--stop-vms'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(berth, ['serve', '--stop-vms'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const output = collect(child);
   const ended = once(child, 'exit').then(([code]) => code as number | null);
   const url = await Promise.race([
@@ -99,6 +99,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
       child.kill('SIGKILL');
       await ended;
     },
+    [Symbol.asyncDispose]: () => daemon.stop(),
     restart: (again = {}) => startDaemon({ home, env: again.env ?? options.env ?? {} }),
   };
   return daemon;

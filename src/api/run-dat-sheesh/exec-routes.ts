@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { ApiContext } from './context.ts';
 import { execInGuest } from './exec.ts';
 import { ExecLogRecorder, type LoggedInput } from './exec-log.ts';
@@ -38,6 +38,11 @@ function encodeProgramOutcome(outcome: ProgramOutcome): string {
   const result = outcome.result === null ? '' : `,"result":${outcome.result}`;
   const error = outcome.error === null ? '' : `,"error":${outcome.error}`;
   return `${encodeOutcome(outcome).slice(0, -1)}${result}${error}}`;
+}
+
+/** Tells how long the command itself took, apart from the way to it and back: `Server-Timing: guest;dur=<ms>`. */
+function withGuestTime(reply: FastifyReply, { guestMicros }: CommandOutcome): FastifyReply {
+  return reply.header('server-timing', `guest;dur=${guestMicros / 1000}`);
 }
 
 function operation(id: string, summary: string, body: Operation['body'], answer: Operation['answer']) {
@@ -95,7 +100,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
       const id = vmId(request.params.id);
       const guest = vms.guest(id);
       const outcome = await recorded(id, 'exec', request.body, () => execInGuest(guest, request.body, limits));
-      return sendJson(reply, encodeOutcome(outcome));
+      return sendJson(withGuestTime(reply, outcome), encodeOutcome(outcome));
     },
   );
 
@@ -113,7 +118,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
       const outcome = await recorded(id, 'run-ts', request.body, () =>
         runTypeScript(guest, request.body, network, limits),
       );
-      return sendJson(reply, encodeProgramOutcome(outcome));
+      return sendJson(withGuestTime(reply, outcome), encodeProgramOutcome(outcome));
     },
   );
 
@@ -128,7 +133,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
       const id = vmId(request.params.id);
       const guest = vms.guest(id);
       const outcome = await recorded(id, 'run-js', request.body, () => runJavaScript(guest, request.body, limits));
-      return sendJson(reply, encodeProgramOutcome(outcome));
+      return sendJson(withGuestTime(reply, outcome), encodeProgramOutcome(outcome));
     },
   );
 

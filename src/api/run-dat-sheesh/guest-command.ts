@@ -39,6 +39,8 @@ export interface CommandOutcome {
   /** Part of a stream was not kept. */
   readonly truncated: boolean;
   readonly timedOut: boolean;
+  /** From the start of the process to its end, as the guest measured it. */
+  readonly guestMicros: number;
 }
 
 const timeoutNotice = '\nTimeout exceeded';
@@ -50,6 +52,7 @@ export const instantTimeout: CommandOutcome = Object.freeze({
   stderr: timeoutNotice,
   truncated: false,
   timedOut: true,
+  guestMicros: 0,
 });
 
 /**
@@ -95,6 +98,7 @@ export async function runGuestCommand(
       stderr: exit.timedOut ? stderr.text() + timeoutNotice : stderr.text(),
       truncated: stdout.truncated || stderr.truncated,
       timedOut: exit.timedOut,
+      guestMicros: exit.durationMicros,
     };
   } finally {
     clearTimeout(timer);

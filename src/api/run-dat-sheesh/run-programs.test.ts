@@ -40,12 +40,12 @@ function parsed(json: string | null): unknown {
 
 async function ts(code: string, more: object = {}): Promise<Ran> {
   const body = { code, ...more, denoFlags: [`--allow-read=${directory}`, `--allow-write=${directory}`] };
-  const { result, error, ...rest } = await runTypeScript(guest, body, false, defaultLimits);
+  const { result, error, guestMicros: _, ...rest } = await runTypeScript(guest, body, false, defaultLimits);
   return { ...rest, result: parsed(result), error: parsed(error) };
 }
 
 async function js(code: string, more: object = {}): Promise<Ran> {
-  const { result, error, ...rest } = await runJavaScript(guest, { code, ...more }, defaultLimits);
+  const { result, error, guestMicros: _, ...rest } = await runJavaScript(guest, { code, ...more }, defaultLimits);
   return { ...rest, result: parsed(result), error: parsed(error) };
 }
 

@@ -21,6 +21,7 @@ export class LocalGuest extends FakeGuest {
   override exec(request: GuestExecRequest): GuestExec {
     const local = (text: string): string => text.replaceAll(workspace, this.#directory);
     const [program, ...args] = request.argv.map(local) as [string, ...string[]];
+    const started = performance.now();
     const child = spawn(program, args, {
       cwd: request.cwd,
       env: {
@@ -37,7 +38,8 @@ export class LocalGuest extends FakeGuest {
     const { promise, resolve, reject } = Promise.withResolvers<GuestExecExit>();
     child.on('error', reject);
     child.on('close', (exitCode, signal) => {
-      resolve({ exitCode, signal: signal === null ? null : 9, timedOut: false, durationMicros: 0 });
+      const durationMicros = Math.round((performance.now() - started) * 1000);
+      resolve({ exitCode, signal: signal === null ? null : 9, timedOut: false, durationMicros });
     });
     return {
       stdin,

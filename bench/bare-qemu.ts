@@ -1,0 +1,80 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { createOverlay } from '../src/disk/qcow2.ts';
+import { createGuestClient } from '../src/guest/client.ts';
+import type { GuestClient } from '../src/guest/guest.ts';
+import type { ImageFiles } from '../src/image/images.ts';
+
+export interface BareVm {
+  readonly guest: GuestClient;
+  /** From just before the disk is made to the guest's first reply. */
+  readonly firstReplyMs: number;
+  end(): Promise<void>;
+}
+
+/**
+ * The floor: QEMU started by hand with the same machine, kernel, initramfs and disk as the daemon gives a VM, and nothing
+ * around it: no other user, no sandbox, no control group, no tap, no log process.
+ */
+export async function startBareVm(
+  files: ImageFiles,
+  memoryMiB: number,
+  kernelArgs: readonly string[],
+): Promise<BareVm> {
+  const dir = await mkdtemp('/tmp/berth-bare-');
+  const started = performance.now();
+  const disk = join(dir, 'disk.qcow2');
+  await createOverlay({ path: disk, backing: files.rootfs, backingFormat: 'raw', sizeBytes: 1024 ** 3, uid: null });
+  const socket = join(dir, 'guest.sock');
+  const child = spawn(
+    'qemu-system-x86_64',
+    [
+      ...['-no-user-config', '-nodefaults', '-nographic'],
+      ...['-machine', 'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off'],
+      ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max,la57=off,svm=off', '-smp', '1', '-m', `${memoryMiB}M`],
+      ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
+      ...['-serial', `file:${join(dir, 'console.log')}`],
+      ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
+      ...['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on'],
+      ...['-device', 'virtio-serial-device,id=serial,max_ports=2'],
+      ...['-chardev', `socket,id=guest,path=${socket},server=on,wait=off`],
+      ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=guest,name=org.berth.guest.0'],
+      ...['-blockdev', `qcow2,node-name=root,file.driver=file,file.filename=${disk},discard=unmap`],
+      ...['-device', 'virtio-blk-device,drive=root'],
+      ...['-netdev', 'user,id=net,restrict=on', '-device', 'virtio-net-device,netdev=net'],
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  const guest = createGuestClient(() => open(socket));
+  const end = async () => {
+    guest.close();
+    await kill(child);
+    await rm(dir, { recursive: true, force: true });
+  };
+  try {
+    await guest.ready(120_000);
+    return { guest, firstReplyMs: performance.now() - started, end };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+function open(path: string): Promise<Duplex> {
+  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+  const socket = connect(path);
+  socket.once('connect', () => resolve(socket));
+  socket.once('error', reject);
+  return promise;
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}

@@ -8,6 +8,10 @@ import { doctor } from './doctor.ts';
 import { buildImageCommand } from './image.ts';
 import { serve } from './serve.ts';
 
+// VM processes under other uids read what is made for them. Files that are nobody else's business say so themselves, so
+// the mask of whoever starts this must not decide.
+process.umask(0o022);
+
 const program = new Command('berth')
   .description('Runs VMs on this machine and serves their control APIs')
   .showHelpAfterError()

@@ -47,6 +47,7 @@ describe('configuration', () => {
     ['a number that is none', () => ({ ...none, env: { BERTH_QUOTA_MAX_VMS: 'many' } })],
     ['a negative number', () => ({ ...none, flags: { 'quota.max_vms': '-1' } })],
     ['an address without a port', () => ({ ...none, env: { BERTH_LISTEN_RUN_DAT_SHEESH: 'localhost' } })],
+    ['a bridge name that no bridge may have', () => ({ ...none, env: { BERTH_NETWORK_BRIDGE: 'br-0' } })],
     ['an unknown choice', () => ({ ...none, env: { BERTH_ENGINE_ACCEL: 'magic' } })],
   ] as const) {
     it(`refuses ${name}`, () => {

@@ -45,7 +45,7 @@ export const settings = {
   'engine.memory_overhead_mib': setting(count, 384, 'memory of a VM process beside the guest memory; 0: no limit'),
   'engine.uid_base': setting(count.min(1000), 300_000, 'first of the 10000 user ids VM processes run under, when root'),
   'network.mode': setting(z.enum(['auto', 'bridge', 'user']), 'auto', 'bridge needs root; auto: bridge for root'),
-  'network.bridge': setting(z.string().regex(/^[a-z][a-z0-9-]{0,9}$/), 'berth0', 'name of the bridge'),
+  'network.bridge': setting(z.string().regex(/^[a-zA-Z][a-zA-Z0-9_]{0,11}$/), 'berth0', 'name of the bridge'),
   'network.address': setting(z.string(), '172.16.0.1/24', 'IPv4 address and prefix of the bridge'),
   'network.address6': setting(
     z.string(),

@@ -124,7 +124,6 @@ export class QemuEngine implements Engine {
     this.#watches.set(dir, watch);
     watch.start((exit) => {
       if (this.#watches.get(dir) === watch) this.#watches.delete(dir);
-      this.#log.info({ vm: id, reason: exit.reason, detail: exit.detail }, 'VM process ended');
       onExit(exit);
     });
   }

@@ -54,14 +54,12 @@ export const catalogue = {
     'Run `berth image build sandbox`, or set a default image.',
   ),
   snapshot_not_found: row(404, 'not_found', 'Snapshot not found', 'List the snapshots to see which exist.'),
-  snapshot_in_use: row(409, 'failed_precondition', 'Snapshot is in use', 'Remove what was made from it first.'),
   snapshot_mismatch: row(
     400,
     'failed_precondition',
     'Snapshot does not fit: {reason}',
     'Use the settings the snapshot was made with.',
   ),
-  snapshot_damaged: row(409, 'failed_precondition', 'Snapshot artifacts missing or damaged', 'Make a new snapshot.'),
   wrong_state: row(
     409,
     'failed_precondition',

@@ -3,7 +3,7 @@ import type { NetworkPlan } from '../net/network.ts';
 import type { Vm, VmAddresses } from './model.ts';
 
 /** How many uids a daemon hands out, from its base on. */
-export const uidCount = 10_000;
+const uidCount = 10_000;
 
 /**
  * The lowest addresses no VM holds, so that released ones are used again. The store's UNIQUE columns have the last word.

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 
 const maxBytes = 256 * 1024;
-export const maxTailLines = 1000;
+const maxTailLines = 1000;
 
 export interface LogTail {
   readonly lines: readonly string[];

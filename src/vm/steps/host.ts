@@ -127,7 +127,7 @@ async function withDeadline(task: Promise<void>, ms: number): Promise<boolean> {
   return done;
 }
 
-export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVmSpec> {
+async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVmSpec> {
   const { layout, network, settings } = deps;
   const manifest = await readManifest(layout.manifest(vm.id));
   if (!manifest) throw new BerthError('boot_failed', { reason: 'its files are not whole' });
@@ -151,7 +151,7 @@ export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVm
   };
 }
 
-export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
+function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
   const { plan } = deps.network;
   const { ipv4, ipv6, mac } = vm.addresses;
   return {

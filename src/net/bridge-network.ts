@@ -1,3 +1,4 @@
+import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
 import type { EngineNic } from '../engine/engine.ts';
@@ -10,7 +11,6 @@ import type { Network, VmNetwork } from './network.ts';
 import { applyNft, hasNftElement } from './nft.ts';
 import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
-import { Serial } from './serial.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
 
 export interface BridgeNetworkOptions {
@@ -44,7 +44,7 @@ class BridgeNetwork implements Network {
   readonly #host: BridgeHost;
   readonly #resolver: Resolver | null;
   readonly #log: Log;
-  readonly #serial = new Serial();
+  readonly #serial = new Serial<'host'>();
   /** The VMs whose rules are in the tables, by tap; null before the first reconcile. */
   #vms: ReadonlyMap<string, VmRules> | null = null;
 
@@ -133,7 +133,7 @@ class BridgeNetwork implements Network {
 
   /** VMs that run on keep their resolver; without any it ends too. */
   close(): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#serial.run('host', async () => {
       // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
       const idle = this.#vms !== null && ![...this.#vms.values()].some(hasEgress);
       await (idle ? this.#resolver?.stop() : this.#resolver?.release());
@@ -173,7 +173,7 @@ class BridgeNetwork implements Network {
 
   /** One at a time, and with what went wrong on the host kept from the client. */
   #change<T>(what: string, task: () => Promise<T>): Promise<T> {
-    return this.#serial.run(async () => {
+    return this.#serial.run('host', async () => {
       try {
         return await task();
       } catch (error) {

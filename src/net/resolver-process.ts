@@ -1,12 +1,10 @@
-import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { listPids, readProcessFile, signalProcess } from '../common/processes.ts';
 
 /** Ids of processes whose command line is exactly `argv`. */
 export async function findProcesses(argv: readonly string[]): Promise<readonly number[]> {
   const found: number[] = [];
-  for (const name of await readdir('/proc')) {
-    if (/^\d+$/.test(name) && (await isProcess(Number(name), argv))) found.push(Number(name));
-  }
+  for (const pid of await listPids()) if (await isProcess(pid, argv)) found.push(pid);
   return found;
 }
 
@@ -27,20 +25,6 @@ export async function endProcess(pid: number, argv: readonly string[]): Promise<
 }
 
 async function isProcess(pid: number, argv: readonly string[]): Promise<boolean> {
-  try {
-    // A zombie's command line is empty: for our purpose it is gone.
-    return (await readFile(`/proc/${pid}/cmdline`, 'utf8')) === `${argv.join('\0')}\0`;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ESRCH') return false;
-    throw error;
-  }
-}
-
-function signalProcess(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
+  // A zombie's command line is empty: for our purpose it is gone.
+  return (await readProcessFile(pid, 'cmdline')) === `${argv.join('\0')}\0`;
 }

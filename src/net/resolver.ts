@@ -2,11 +2,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Serial } from '../common/concurrency.ts';
 import { writeFileAtomic } from '../common/files.ts';
 import type { Log } from '../common/log.ts';
 import { hostToolEnv } from './host-tool.ts';
 import { endProcess, findProcesses } from './resolver-process.ts';
-import { Serial } from './serial.ts';
 
 export interface ResolverOptions {
   /** Addresses on the bridge to answer at. */
@@ -33,7 +33,7 @@ export class Resolver {
   #child: ChildProcess | null = null;
   #retry: NodeJS.Timeout | null = null;
   #retryMs = firstRetryMs;
-  readonly #serial = new Serial();
+  readonly #serial = new Serial<'process'>();
 
   constructor(options: ResolverOptions) {
     this.#options = options;
@@ -43,7 +43,7 @@ export class Resolver {
 
   /** Starts it unless it runs, or is about to be tried again after it died. Resolves when it answers. */
   start(): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#serial.run('process', async () => {
       if (this.#child !== null || this.#retry !== null) return;
       await this.#replace();
     });
@@ -51,7 +51,7 @@ export class Resolver {
 
   /** Ends it, and any that an earlier daemon left behind. */
   stop(): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#serial.run('process', async () => {
       this.#forget();
       await this.#endAll();
     });
@@ -59,7 +59,7 @@ export class Resolver {
 
   /** Leaves it running, on its own. */
   release(): Promise<void> {
-    return this.#serial.run(async () => {
+    return this.#serial.run('process', async () => {
       const child = this.#child;
       this.#forget();
       child?.stderr?.destroy();
@@ -101,7 +101,7 @@ export class Resolver {
 
   #tryAgain(reason: unknown): void {
     this.#options.log.warn({ err: reason, retryMs: this.#retryMs }, 'the resolver is down');
-    const retry = setTimeout(() => this.#serial.run(() => this.#tryOnce(retry)), this.#retryMs);
+    const retry = setTimeout(() => this.#serial.run('process', () => this.#tryOnce(retry)), this.#retryMs);
     retry.unref();
     this.#retry = retry;
     this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { signalProcess } from '../../common/processes.ts';
 import { findByTitle } from './qemu-process.ts';
 
 /** Waits until a VM's log writer has copied what was left, and ends it when it takes longer than `timeoutMs`. */
@@ -11,7 +12,7 @@ export async function logWritersEnded(engineLog: string, timeoutMs: number): Pro
     await delay(10);
     pids = await findByTitle(title);
   }
-  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  for (const pid of pids) signalProcess(pid, 'SIGKILL');
 }
 
 /** The last kilobytes of a log, for the daemon's own log. */

@@ -1,5 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { listPids, readProcessFile, signalProcess } from '../../common/processes.ts';
 
 /**
  * A process that cannot be confused with another: the kernel reuses pids, but never a pid with the same start time.
@@ -85,13 +85,10 @@ export class ProcessTable {
   /** Kills this very process; does nothing when it is gone. Resolves false when it still lives after `timeoutMs`. */
   async kill(process: VmProcess, timeoutMs: number): Promise<boolean> {
     // The check and the signal are microseconds apart: far too little for the kernel to go round all pids.
-    if (!(await this.isAlive(process))) return true;
-    try {
-      globalThis.process.kill(process.pid, 'SIGKILL');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-    return await this.waitForEnd(process, timeoutMs);
+    if (await this.isAlive(process)) signalProcess(process.pid, 'SIGKILL');
+    const ended = await this.waitForEnd(process, timeoutMs);
+    if (ended) this.#known.delete(process.dir);
+    return ended;
   }
 
   /** Resolves true once the process is gone, false after `timeoutMs`. */
@@ -116,14 +113,14 @@ export class ProcessTable {
 
 /** What the kernel says of a process, or null when there is none. */
 export async function readStat(pid: number): Promise<ProcessStat | null> {
-  const text = await readProc(pid, 'stat');
+  const text = await readProcessFile(pid, 'stat');
   return text === null ? null : parseStat(text);
 }
 
 /** Pids of the processes whose whole command line is `title`: those that renamed themselves, as log writers do. */
 export async function findByTitle(title: string): Promise<readonly number[]> {
   const pids = await listPids();
-  const titles = await Promise.all(pids.map(async (pid) => await readProc(pid, 'cmdline')));
+  const titles = await Promise.all(pids.map(async (pid) => await readProcessFile(pid, 'cmdline')));
   return pids.filter((_, index) => titles[index]?.replace(/[\0 ]+$/, '') === title);
 }
 
@@ -133,26 +130,12 @@ async function scanProcesses(): Promise<readonly VmProcess[]> {
 }
 
 async function inspect(pid: number): Promise<VmProcess | null> {
-  const vm = parseCommandLine((await readProc(pid, 'cmdline')) ?? '');
+  const vm = parseCommandLine((await readProcessFile(pid, 'cmdline')) ?? '');
   if (vm === null) return null;
   const stat = await readStat(pid);
   // The launcher's log writer has the same command line until it renames itself, but does not lead the session.
   if (stat === null || stat.session !== pid || stat.state === 'Z') return null;
   return { ...vm, pid, startTime: stat.startTime };
-}
-
-async function listPids(): Promise<readonly number[]> {
-  return (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-}
-
-async function readProc(pid: number, file: string): Promise<string | null> {
-  try {
-    return await readFile(`/proc/${pid}/${file}`, 'utf8');
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ESRCH') return null;
-    throw error;
-  }
 }
 
 function undouble(value: string): string {

@@ -3,7 +3,7 @@ import type { OperationContext, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
 import type { Vm } from './model.ts';
 import type { Records } from './records.ts';
-import { runSteps, type Step } from './run-steps.ts';
+import { NotUndoneError, runSteps, type Step } from './run-steps.ts';
 import { guestStep } from './steps/host.ts';
 
 /**
@@ -52,6 +52,19 @@ export class Operations {
     this.records.delete(id);
   }
 
+  /**
+   * After steps failed with `error`: writes the outcome, unless something of them is still there. Then the VM is `failed`
+   * and keeps its leases and its journal entry, for a removal or the next start of the daemon. Returns what to throw.
+   */
+  async fail(vm: Vm, error: unknown, outcome: () => Promise<unknown>): Promise<unknown> {
+    if (!(error instanceof NotUndoneError)) {
+      await outcome();
+      return error;
+    }
+    await this.save({ ...vm, ...notUndone });
+    return error.cause;
+  }
+
   /** Runs the steps, boots only as many at a time as the host has cores for, and logs what each took. */
   async run(plan: readonly Step<OperationContext>[], vm: Vm, operation: Operation): Promise<void> {
     const started = performance.now();
@@ -65,6 +78,9 @@ export class Operations {
 export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {
   return { vmId, kind, detail, startedAt: new Date().toISOString() };
 }
+
+/** What changes in a record when parts of the VM are on the host that could not be removed. */
+export const notUndone: Partial<Vm> = { state: 'failed', reason: 'parts of it could not be removed' };
 
 /** What changes in a record when the VM has come up. */
 export function runningNow(): Partial<Vm> {

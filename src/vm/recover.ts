@@ -1,10 +1,9 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { EngineState } from '../engine/engine.ts';
 import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
-import { type Operations, runningNow, stoppedNow } from './operations.ts';
+import { notUndone, type Operations, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, snapshotPlan, startPlan, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
 import { networkOf } from './steps/host.ts';
@@ -23,18 +22,27 @@ export async function recover(operations: Operations, snapshotIds: ReadonlySet<s
   for (const id of live.keys()) {
     if (known.has(id)) continue;
     deps.log.warn({ vm: id }, 'ending a VM process that belongs to no VM');
-    await deps.engine.destroy(id, deps.layout.run(id));
+    await attempt(operations, id, () => deps.engine.destroy(id, deps.layout.run(id)));
   }
   // Rules of running VMs are put back in one transaction before anything else: they hold whatever happens below.
   await deps.network.reconcile(vms.filter((vm) => live.has(vm.id)).map(networkOf));
 
   for (const operation of await deps.store.operations()) {
     const vm = records.find(operation.vmId);
-    if (vm) await settle(operations, vm, operation);
+    if (vm) await attempt(operations, vm.id, () => settle(operations, vm, operation));
   }
-  for (const vm of records.list()) await observe(operations, vm);
+  for (const vm of records.list()) await attempt(operations, vm.id, () => observe(operations, vm));
   await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
   await sweepDirectory(deps.layout.snapshotsRoot, (name) => snapshotIds.has(name));
+}
+
+/** One VM that is broken must not keep the daemon from serving the others; it can still be removed. */
+async function attempt({ deps }: Operations, id: string, task: () => Promise<unknown>): Promise<void> {
+  try {
+    await task();
+  } catch (error) {
+    deps.log.error({ err: error, vm: id }, 'a VM could not be brought into order');
+  }
 }
 
 async function settle(operations: Operations, vm: Vm, operation: Operation): Promise<void> {
@@ -43,12 +51,13 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
   deps.log.warn({ vm: vm.id, operation: operation.kind }, 'settling an operation that was cut off');
   switch (operation.kind) {
     case 'create':
-      await undoSteps('create', [...createPlan, ...startPlan], context, deps.log);
-      await operations.forget(vm.id);
+      if (await undoSteps('create', [...createPlan, ...startPlan], context, deps.log)) await operations.forget(vm.id);
+      else await operations.save({ ...vm, ...notUndone });
       return;
     case 'start':
-      await undoSteps('start', startPlan, context, deps.log);
-      await operations.finish(vm, stoppedNow('the daemon ended while the VM started'));
+      if (await undoSteps('start', startPlan, context, deps.log))
+        await operations.finish(vm, stoppedNow('the daemon ended while the VM started'));
+      else await operations.save({ ...vm, ...notUndone });
       return;
     case 'stop':
       await finishSteps(stopPlan, context);
@@ -74,14 +83,7 @@ async function observe(operations: Operations, vm: Vm): Promise<void> {
   const { deps, live } = operations;
   const dir = deps.layout.run(vm.id);
   const shouldRun = vm.state === 'running' || vm.state === 'paused';
-  let state: EngineState;
-  try {
-    ({ state } = await deps.engine.observe(vm.id, dir));
-  } catch (error) {
-    // One VM that does not answer must not keep the daemon from serving the others; it can still be removed.
-    deps.log.error({ err: error, vm: vm.id }, 'a VM process does not answer');
-    return;
-  }
+  const { state } = await deps.engine.observe(vm.id, dir);
   if (state === 'absent') {
     if (!shouldRun) return;
     await deps.engine.destroy(vm.id, dir);
@@ -95,7 +97,7 @@ async function observe(operations: Operations, vm: Vm): Promise<void> {
     return;
   }
   await live.adopt(vm.id);
-  if (vm.state !== state) await operations.save({ ...vm, ...(state === 'running' ? runningNow() : { state }) });
+  if (vm.state !== state) await operations.save({ ...vm, state });
 }
 
 async function sweepDirectory(root: string, isKnown: (name: string) => boolean): Promise<void> {

@@ -21,7 +21,18 @@ export interface StepTiming {
   readonly micros: number;
 }
 
-/** Runs steps in order. When one fails, it and those before it are undone in reverse, and the failure is thrown. */
+/** An operation failed, with `cause`, and something of what it had done is still there. */
+export class NotUndoneError extends Error {
+  constructor(cause: unknown) {
+    super('an operation failed and could not be undone', { cause });
+    this.name = 'NotUndoneError';
+  }
+}
+
+/**
+ * Runs steps in order. When one fails, it and those before it are undone in reverse, and the failure is thrown: as it
+ * is, or as the cause of a {@link NotUndoneError}.
+ */
 export async function runSteps<C>(
   operation: string,
   steps: readonly Step<C>[],
@@ -41,8 +52,7 @@ export async function runSteps<C>(
       failpoint(`${operation}.${step.name}.after`);
     }
   } catch (error) {
-    await undoSteps(operation, begun, context, log);
-    throw error;
+    throw (await undoSteps(operation, begun, context, log)) ? error : new NotUndoneError(error);
   }
   return timings;
 }

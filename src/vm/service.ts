@@ -2,13 +2,14 @@ import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { EngineExit } from '../engine/engine.ts';
 import type { GuestClient } from '../guest/guest.ts';
+import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
 import { growDisk } from './grow-disk.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
 import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
-import { journalEntry, Operations, runningNow, stoppedNow } from './operations.ts';
+import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, startPlan, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
 import { Records } from './records.ts';
@@ -88,8 +89,7 @@ export class Vms implements VmService {
         await this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation);
       } catch (error) {
         this.#records.emit('vm.failed', vm.id);
-        await this.#operations.forget(vm.id);
-        throw error;
+        throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
       }
       const created = await this.#operations.finish(vm, start ? runningNow() : { state: 'created' });
       this.#records.emit('vm.created', vm.id);
@@ -148,9 +148,13 @@ export class Vms implements VmService {
       const wanted: Vm = { ...vm, ...change };
       checkSize(wanted, this.quotas);
       if (wanted.diskMiB < vm.diskMiB) throw new BerthError('invalid_argument', { reason: 'a disk can only grow' });
-      checkTotals(this.list(), wanted, this.quotas, { active: false, exceptId: id });
-      await this.#operations.begin(wanted, journalEntry(id, 'resize'));
-      await growDisk(wanted, this.#deps.layout);
+      await this.#reserve(wanted, false, journalEntry(id, 'resize'));
+      try {
+        await growDisk(wanted, this.#deps.layout);
+      } catch (error) {
+        await this.#operations.finish(vm, {});
+        throw error;
+      }
       const resized = await this.#operations.finish(wanted, {});
       this.#records.emit('vm.resized', id);
       return resized;
@@ -205,23 +209,27 @@ export class Vms implements VmService {
     this.#live.close();
   }
 
-  /** Takes every VM down, for a host that is going away. */
+  /** Refuses new changes and takes every VM down, those that are just starting too. */
   async stopAll(): Promise<void> {
-    const active = this.list().filter((vm) => vm.state === 'running' || vm.state === 'paused');
-    const results = await Promise.allSettled(active.map((vm) => this.stop(vm.id)));
+    this.#closing = true;
+    await this.#reservations.idle();
+    const stopActive = async (id: string) => {
+      const vm = this.#records.find(id);
+      if (vm?.state === 'running' || vm?.state === 'paused') await this.#stop(vm, {}, null);
+    };
+    const results = await Promise.allSettled(this.list().map(({ id }) => this.#serial.run(id, () => stopActive(id))));
     for (const result of results)
       if (result.status === 'rejected') this.#deps.log.error({ err: result.reason }, 'a VM could not be stopped');
   }
 
   async #start(vm: Vm): Promise<Vm> {
-    checkTotals(this.list(), vm, this.quotas, { active: true, exceptId: vm.id });
     const operation = journalEntry(vm.id, 'start');
-    const starting = await this.#operations.begin({ ...vm, state: 'starting', reason: null }, operation);
+    const starting = await this.#reserve({ ...vm, state: 'starting', reason: null }, true, operation);
     try {
       await this.#operations.run(startPlan, starting, operation);
     } catch (error) {
-      await this.#operations.finish(starting, stoppedNow('the VM did not start'));
-      throw error;
+      const outcome = () => this.#operations.finish(starting, stoppedNow('the VM did not start'));
+      throw await this.#operations.fail(starting, error, outcome);
     }
     const started = await this.#operations.finish(starting, runningNow());
     this.#records.emit('vm.started', vm.id);
@@ -234,13 +242,32 @@ export class Vms implements VmService {
     try {
       await this.#operations.run(stopPlan, stopping, operation);
     } catch (error) {
-      const { state } = await this.#deps.engine.observe(vm.id, this.#deps.layout.run(vm.id));
-      await this.#operations.finish(stopping, state === 'absent' ? stoppedNow(reason) : { state });
+      await this.#afterFailedStop(stopping, reason);
       throw error;
     }
     const stopped = await this.#operations.finish(stopping, stoppedNow(reason));
     this.#records.emit('vm.stopped', vm.id);
     return stopped;
+  }
+
+  /** Writes what a VM is that could not be stopped, by looking at it. */
+  async #afterFailedStop(vm: Vm, reason: string | null): Promise<void> {
+    try {
+      const { state } = await this.#deps.engine.observe(vm.id, this.#deps.layout.run(vm.id));
+      if (state !== 'absent' && !this.#live.get(vm.id)) await this.#live.adopt(vm.id);
+      await this.#operations.finish(vm, state === 'absent' ? stoppedNow(reason) : { state });
+    } catch (error) {
+      this.#deps.log.error({ err: error, vm: vm.id }, 'a VM that could not be stopped does not answer');
+      await this.#operations.save({ ...vm, ...notUndone });
+    }
+  }
+
+  /** Writes the intent to let a VM use more, one VM at a time: two must not both be given what is left. */
+  #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
+    return this.#reservations.run('reserve', async () => {
+      checkTotals(this.list(), vm, this.quotas, { active, exceptId: vm.id });
+      return this.#operations.begin(vm, operation);
+    });
   }
 
   /** A VM's process ended without our asking. Waits its turn: an operation in flight may be what ended it. */

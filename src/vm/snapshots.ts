@@ -6,6 +6,7 @@ import { readManifest } from './manifest.ts';
 import type { CreateVm, Snapshot, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
+import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 
 /** The snapshots there are, and the making of them. */
@@ -68,7 +69,8 @@ export class Snapshots {
       await this.#operations.run(snapshotPlan, vm, operation);
     } catch (error) {
       await this.#operations.finish(vm, {});
-      throw error;
+      // What could not be undone is an empty layer, or files without a row: harmless to the VM, which runs on.
+      throw error instanceof NotUndoneError ? error.cause : error;
     }
     await deps.snapshots.publish(snapshot);
     this.#byId.set(snapshot.id, snapshot);

@@ -5,7 +5,7 @@ import { exists, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import type { OperationContext } from '../context.ts';
 import { baseName, isLayerName } from '../layout.ts';
-import { readManifest, writeManifest } from '../manifest.ts';
+import { writeManifest } from '../manifest.ts';
 import type { Step } from '../run-steps.ts';
 
 /** A fresh name for a disk layer. */
@@ -40,9 +40,6 @@ export const directoryStep: Step<OperationContext> = {
   async undo({ deps: { layout }, vm }) {
     await rm(layout.dir(vm.id), { recursive: true, force: true });
   },
-  async check({ deps: { layout }, vm }) {
-    return exists(layout.kernel(vm.id));
-  },
 };
 
 /** An empty writable layer over the image's or the snapshot's disk. Removed with the directory. */
@@ -61,9 +58,6 @@ export const diskStep: Step<OperationContext> = {
     });
     await writeManifest(layout.manifest(vm.id), { version: 1, id: vm.id, layer });
     await syncDirectory(layout.vmsRoot);
-  },
-  async check({ deps: { layout }, vm }) {
-    return (await readManifest(layout.manifest(vm.id))) !== null;
   },
 };
 

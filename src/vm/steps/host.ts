@@ -27,7 +27,6 @@ export const networkStep: Step<OperationContext> = {
   name: 'network',
   run: ({ deps, vm }) => deps.network.attach(networkOf(vm)),
   undo: ({ deps, vm }) => deps.network.detach(networkOf(vm)),
-  check: ({ deps, vm }) => deps.network.attached(networkOf(vm)),
 };
 
 export const detachStep: Step<OperationContext> = {

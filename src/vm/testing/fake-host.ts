@@ -1,0 +1,143 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { Admission } from '../../common/concurrency.ts';
+import type { Engine, EngineState } from '../../engine/engine.ts';
+import type { GuestClient } from '../../guest/guest.ts';
+import type { Image, ImageStore } from '../../image/images.ts';
+import { createUserNetwork } from '../../net/user-network.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import { SnapshotStore } from '../../store/snapshot-store.ts';
+import { VmStore } from '../../store/vm-store.ts';
+import type { VmDependencies } from '../context.ts';
+import { VmLayout } from '../layout.ts';
+import type { Quotas } from '../model.ts';
+
+export type FakeCall = 'start' | 'observe' | 'destroy' | 'ready';
+
+/**
+ * A host whose VMs are names in a map, for failures that no real host shows when asked to: an engine that cannot end a
+ * process, a monitor that hangs. Store, files, disks and leases are real.
+ */
+export class FakeHost {
+  readonly home: string;
+  readonly db: Database;
+  /** What runs, by VM id. */
+  readonly processes = new Map<string, EngineState>();
+  /** Calls that fail. */
+  readonly failing = new Set<FakeCall>();
+
+  private constructor(home: string, db: Database) {
+    this.home = home;
+    this.db = db;
+  }
+
+  static async create(): Promise<FakeHost> {
+    const home = await mkdtemp(join(tmpdir(), 'berth-vms-'));
+    for (const name of ['vms', 'snapshots', 'image']) await mkdir(join(home, name));
+    for (const name of ['kernel', 'initrd', 'rootfs']) await writeFile(join(home, 'image', name), name);
+    return new FakeHost(home, await openDatabase(join(home, 'berth.db')));
+  }
+
+  async remove(): Promise<void> {
+    await this.db.destroy();
+    await rm(this.home, { recursive: true });
+  }
+
+  dependencies(quotas: Partial<Quotas> = {}): VmDependencies {
+    return {
+      store: new VmStore(this.db),
+      snapshots: new SnapshotStore(this.db),
+      engine: this.#engine() as Engine,
+      network: createUserNetwork(),
+      images: this.#images() as ImageStore,
+      layout: new VmLayout(this.home),
+      guestClient: () => this.#guest() as GuestClient,
+      settings: {
+        quotas: { ...ampleQuotas, ...quotas },
+        defaultDiskMiB: 1,
+        bootTimeoutMs: 1000,
+        stopGraceMs: 1,
+        uidBase: null,
+        cpuPercentPerCpu: null,
+        memoryOverheadMiB: null,
+      },
+      admission: new Admission(2),
+      log: pino({ level: 'silent' }),
+    };
+  }
+
+  async #call(name: FakeCall): Promise<void> {
+    if (this.failing.has(name)) throw new Error(`${name} fails`);
+  }
+
+  #engine(): Partial<Engine> {
+    return {
+      name: 'fake',
+      start: async ({ id }) => {
+        await this.#call('start');
+        this.processes.set(id, 'running');
+      },
+      observe: async (id) => {
+        await this.#call('observe');
+        return { state: this.processes.get(id) ?? 'absent', pid: null };
+      },
+      watch: async () => {},
+      powerButton: async () => {},
+      waitForExit: async (id) => !this.processes.has(id),
+      destroy: async (id) => {
+        await this.#call('destroy');
+        this.processes.delete(id);
+      },
+      consoleLog: (dir) => join(dir, 'console.log'),
+      listLive: async () => new Map([...this.processes.keys()].map((id, index) => [id, index + 1])),
+    };
+  }
+
+  #guest(): Partial<GuestClient> {
+    return {
+      ready: async () => {
+        await this.#call('ready');
+        return { protocol: 1, bootId: 'boot', kernel: '6.1.0' };
+      },
+      configure: async () => {},
+      powerOff: async () => {
+        throw new Error('this guest does not listen');
+      },
+      close: () => {},
+    };
+  }
+
+  #images(): Partial<ImageStore> {
+    const path = (name: string) => join(this.home, 'image', name);
+    return {
+      default: () => image,
+      get: () => image,
+      find: () => image,
+      files: async () => ({ kernel: path('kernel'), rootfs: path('rootfs'), initrd: path('initrd') }),
+    };
+  }
+}
+
+const file = { sha256: '0'.repeat(64), bytes: 6, uploadedAt: '2026-01-01T00:00:00.000Z' };
+const image: Image = {
+  id: 'img-1',
+  name: 'test',
+  description: '',
+  createdAt: file.uploadedAt,
+  kernel: file,
+  rootfs: file,
+  isDefault: true,
+};
+
+const ampleQuotas: Quotas = {
+  maxVms: 10,
+  maxCpusPerVm: 4,
+  maxMemoryMiBPerVm: 1024,
+  minMemoryMiBPerVm: 64,
+  maxDiskMiBPerVm: 1024,
+  totalCpus: 100,
+  totalMemoryMiB: 100_000,
+  totalDiskMiB: 100_000,
+};

@@ -16,10 +16,10 @@ import { SetupError, Steps } from './setup/steps.mjs';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const targets = {
-  demo: ['src/cli/main.ts', 'demo'],
-  start: ['src/cli/main.ts', 'serve'],
-  test: ['scripts/test.mjs'],
-  bench: ['bench/main.ts'],
+  demo: { images: ['sandbox'], command: [join(root, 'bin/berth'), 'demo'] },
+  start: { images: ['sandbox'], command: [join(root, 'bin/berth'), 'serve'] },
+  test: { images: ['sandbox', 'kernel-builtin'], command: isolated(join(root, 'scripts/test.mjs')) },
+  bench: { images: ['sandbox'], command: isolated(join(root, 'bench/main.ts')) },
 };
 
 async function main() {
@@ -30,14 +30,26 @@ async function main() {
   const steps = new Steps();
   await steps.run('packages', (step) => ensurePackages(step, join(root, 'scripts', 'packages.txt'), name));
   await steps.run('dependencies', (step) => ensureDependencies(step, root));
-  await steps.run('sandbox image', () => exitCode([join(root, 'scripts', 'ensure-image.mjs'), 'sandbox'])).then(must);
-  const [script, ...first] = targets[name];
-  return exitCode([join(root, script), ...first, ...args], { BERTH_SETUP_TIMINGS: JSON.stringify(steps.timings) });
+  const { images, command } = targets[name];
+  for (const image of images) {
+    const ensure = [pinnedNode(root), join(root, 'scripts', 'ensure-image.mjs'), image];
+    must(await steps.run(`${image} image`, () => exitCode(ensure)));
+  }
+  return exitCode([...command, ...args], { BERTH_SETUP_TIMINGS: JSON.stringify(steps.timings) });
 }
 
-/** Runs the pinned Node with our terminal; signals sent to us are passed on. */
-function exitCode(args, env = {}) {
-  const child = spawn(pinnedNode(root), args, { stdio: 'inherit', env: { ...process.env, ...env } });
+/**
+ * Tests and benches give addresses to VMs: they run in a network namespace of their own, which has a loopback and no way
+ * out, and which is gone with its last process.
+ */
+function isolated(script) {
+  const run = 'ip link set lo up && exec "$@"';
+  return ['unshare', '--net', 'sh', '-c', run, 'sh', pinnedNode(root), script];
+}
+
+/** Runs a command with our terminal; signals sent to us are passed on. */
+function exitCode([program, ...args], env = {}) {
+  const child = spawn(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
   const forward = (signal) => child.kill(signal);
   // A terminal sends its interrupts to the whole foreground group: the child has it already.
   const interrupt = process.stdin.isTTY ? () => {} : forward;

@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { findBuiltImage } from '../src/image/build.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const minute = 60_000;
@@ -34,6 +35,12 @@ const suites = [
     options: { concurrency: 1, timeout: 60 * minute },
   },
 ];
+
+// Test files run in processes of their own, which inherit this.
+const image = await findBuiltImage('sandbox');
+if (!image) throw new Error('the sandbox image is not built: run npm test, which builds it');
+process.env.BERTH_TEST_KERNEL = image.kernel;
+process.env.BERTH_TEST_ROOTFS = image.rootfs;
 
 const words = process.argv.slice(2);
 const wanted = (text) => words.length === 0 || words.some((word) => text.includes(word));

@@ -70,8 +70,4 @@ export class ExecLogRows<T extends string = string> {
     }));
     return { entries, hasMore: rows.length > query.limit };
   }
-
-  async forget(vmId: string): Promise<void> {
-    await this.#db.deleteFrom('exec_log').where('vm_id', '=', vmId).execute();
-  }
 }

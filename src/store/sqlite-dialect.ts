@@ -15,12 +15,12 @@ type SqlValue = null | number | bigint | string | Uint8Array;
 const maxStatements = 256;
 
 /**
- * Opens a database file for Kysely on Node's built-in SQLite: write-ahead log, every commit synced to disk, foreign keys
- * enforced.
+ * Opens a database file for Kysely on Node's built-in SQLite: write-ahead log, foreign keys enforced. `full` syncs every
+ * commit to disk; `normal` may lose the last commits when the host loses power, never when the process is killed.
  */
-export function sqliteDialect(path: string): Dialect {
+export function sqliteDialect(path: string, synchronous: 'full' | 'normal'): Dialect {
   const database = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous};`);
   const statements = new Map<string, KyselyStatement>();
   return new SqliteDialect({
     database: {

@@ -10,7 +10,7 @@ import { tinyInitramfs } from './tiny-initramfs.ts';
 import { forever, type Instruction, powerOff, print, program, restart, syscall } from './tiny-program.ts';
 
 /** The kernel that tests boot: an uncompressed ELF with a PVH note. */
-const testKernel = process.env.BERTH_TEST_KERNEL ?? '/tmp/proto/vmlinux';
+const testKernel = process.env.BERTH_TEST_KERNEL ?? '';
 
 /** An unprivileged uid that owns nothing on the host. */
 export const testUid = process.getuid?.() === 0 ? 54_321 : null;

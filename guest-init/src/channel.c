@@ -34,6 +34,7 @@ static struct buffer unsent;
 static struct resync resync;
 static char session_nonce[RESYNC_NONCE];
 static bool in_session;
+static bool is_socket;
 static bool closed;
 static void (*on_session_end)(void);
 
@@ -122,8 +123,8 @@ static void on_ready(struct source *source, uint32_t events) {
   ssize_t count;
   while ((count = read(source->fd, bytes, sizeof bytes)) > 0) resync_feed(&resync, bytes, (size_t)count);
   resync_idle(&resync);
-  struct stat info;
-  if (count == 0 && fstat(source->fd, &info) == 0 && S_ISSOCK(info.st_mode)) {
+  bool over = count == 0 || (errno != EAGAIN && errno != EINTR);
+  if (over && is_socket) {
     end_session();
     closed = true; /* unlike a port, a socket is never connected again */
   } else if (events & (EPOLLHUP | EPOLLERR)) {
@@ -134,6 +135,8 @@ static void on_ready(struct source *source, uint32_t events) {
 int channel_serve(int fd, void (*session_ended)(void)) {
   resync = (struct resync){.data = on_data, .marker = on_marker};
   on_session_end = session_ended;
+  struct stat info;
+  is_socket = fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   return loop_watch(&channel, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, on_ready);
 }

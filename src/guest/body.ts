@@ -1,9 +1,9 @@
 /** A stream of an operation as its caller sees it: whole, or ended by a BerthError. */
 
-import { type ClientHttp2Stream, constants } from 'node:http2';
+import type { ClientHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 
-import { streamFailure } from './session.ts';
+import { cancel, endedCleanly, streamFailure } from './session.ts';
 
 export class GuestBody extends Duplex {
   readonly #stream: ClientHttp2Stream;
@@ -16,24 +16,12 @@ export class GuestBody extends Duplex {
       if (!this.push(chunk)) stream.pause();
     });
     stream.on('end', () => {
+      if (!endedCleanly(stream)) return;
       this.#ended = true;
-      // A reset also ends the readable side: only a close without a code tells a whole body from a broken one.
-      if (this.#isClean() && !stream.destroyed) this.#endOnceSettled();
+      this.push(null);
     });
     stream.on('close', () => {
-      if (this.#ended && this.#isClean()) this.push(null);
-      else this.destroy(streamFailure(stream));
-    });
-  }
-
-  #isClean(): boolean {
-    return this.#stream.rstCode === constants.NGHTTP2_NO_ERROR && !this.#stream.aborted;
-  }
-
-  /** While the caller may still write the stream does not close, yet the guest's end must be seen. */
-  #endOnceSettled(): void {
-    setImmediate(() => {
-      if (!this.#stream.closed && this.#isClean()) this.push(null);
+      if (!this.#ended) this.destroy(streamFailure(stream));
     });
   }
 
@@ -50,7 +38,7 @@ export class GuestBody extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
+    cancel(this.#stream);
     done(error);
   }
 }

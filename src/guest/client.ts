@@ -2,7 +2,6 @@
 
 import type { ClientHttp2Stream } from 'node:http2';
 import type { Duplex, Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { BerthError } from '../common/errors.ts';
@@ -19,7 +18,7 @@ import type {
   OpenChannel,
 } from './guest.ts';
 import { decodeParameters, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
-import { awaitAnswer, GuestSession, readBody } from './session.ts';
+import { awaitAnswer, cancel, GuestSession, readBody } from './session.ts';
 
 export interface GuestClientOptions {
   /** Milliseconds an operation waits for a session when there is none; default 10 000. */
@@ -95,20 +94,24 @@ class Http2GuestClient implements GuestClient {
       tar.destroy();
       throw error;
     });
-    const answered = awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
-    // The guest may answer, with an error, before it has all of the archive.
-    const sent = pipeline(tar, stream).then(
-      () => null,
-      (error: unknown) => error,
-    );
+    // Piped by hand: `pipeline` would destroy the stream, and what is to end here is the request, by its protocol.
+    let sourceError: Error | null = null;
+    tar.once('error', (error) => {
+      sourceError = error;
+      cancel(stream);
+    });
+    tar.once('close', () => {
+      if (!tar.readableEnded) cancel(stream);
+    });
+    tar.pipe(stream);
     try {
-      await answered;
+      // The guest may answer, with an error, before it has all of the archive.
+      await awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
     } catch (error) {
-      tar.destroy();
-      const sourceError = tar.errored;
-      throw sourceError && sourceError !== error ? sourceError : error;
+      throw sourceError ?? error;
     } finally {
-      await sent;
+      tar.unpipe(stream);
+      tar.destroy();
     }
   }
 
@@ -184,7 +187,7 @@ class Http2GuestClient implements GuestClient {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
-      stream.destroy();
+      cancel(stream);
     }, timeoutMs);
     try {
       return await answer;

@@ -1,6 +1,6 @@
 /** A program running in a guest: the frames of its streams, taken apart with backpressure. */
 
-import { type ClientHttp2Stream, constants } from 'node:http2';
+import type { ClientHttp2Stream } from 'node:http2';
 import { Readable, Writable } from 'node:stream';
 
 import { BerthError } from '../common/errors.ts';
@@ -8,7 +8,7 @@ import { FrameReader } from './frames.ts';
 import type { GuestExec, GuestExecExit, GuestExecRequest } from './guest.ts';
 import { MAX_EXEC_BYTES } from './limits.ts';
 import { frame, frameHeader, Parameters, tag } from './protocol.ts';
-import { awaitAnswer, streamFailure } from './session.ts';
+import { awaitAnswer, cancel, streamFailure } from './session.ts';
 
 /** How much longer than its timeout a program may stay unaccounted for before the guest counts as lost. */
 const TIMEOUT_SLACK_MS = 30_000;
@@ -151,7 +151,7 @@ export class RunningExec implements GuestExec {
       } catch (error) {
         // What no guest-init sends: the session is not to be trusted with anything more.
         this.#fail(new BerthError('guest_interrupted', {}, error));
-        stream.destroy();
+        cancel(stream);
       }
     };
     awaitAnswer(stream, () => {
@@ -168,7 +168,7 @@ export class RunningExec implements GuestExec {
     }).catch((error: unknown) => this.#fail(error));
     if (timeoutMs !== null) {
       const patience = Math.min(timeoutMs + TIMEOUT_SLACK_MS, MAX_TIMER_MS);
-      this.#timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), patience);
+      this.#timer = setTimeout(() => cancel(stream), patience);
     }
   }
 

@@ -69,27 +69,37 @@ function answeredError(status: number, text: string): BerthError {
   return new BerthError('internal', {}, new Error(`guest answered ${status}: ${reason}`));
 }
 
+/**
+ * Ends an operation that nobody waits for any more. Always by closing: destroying a stream that has output waiting leaves
+ * Node without the reset to send, and with a frame that never ends.
+ */
+export function cancel(stream: ClientHttp2Stream): void {
+  if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+}
+
 /** Reads a short body to its end. Rejects when the stream breaks off or holds more than `limit` bytes. */
 export function readBody(stream: ClientHttp2Stream, limit: number): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let length = 0;
-  let ended = false;
   stream.on('data', (chunk: Buffer) => {
     length += chunk.length;
     if (length <= limit) chunks.push(chunk);
-    else stream.close(constants.NGHTTP2_CANCEL);
+    else cancel(stream);
   });
   stream.on('end', () => {
-    ended = true;
-    // Input that was not taken is not waited for.
-    if (!stream.writableFinished) stream.close(constants.NGHTTP2_NO_ERROR);
+    if (!endedCleanly(stream)) return;
+    resolve(Buffer.concat(chunks));
+    // Input that the guest did not wait for is not sent any more.
+    if (!stream.writableFinished) cancel(stream);
   });
-  stream.on('close', () => {
-    if (ended && stream.rstCode === constants.NGHTTP2_NO_ERROR && !stream.aborted) resolve(Buffer.concat(chunks));
-    else reject(streamFailure(stream));
-  });
+  stream.on('close', () => reject(streamFailure(stream)));
   return promise;
+}
+
+/** Whether a stream's `end` is the guest's: a reset ends the readable side as well, but leaves a code. */
+export function endedCleanly(stream: ClientHttp2Stream): boolean {
+  return (stream.rstCode ?? constants.NGHTTP2_NO_ERROR) === constants.NGHTTP2_NO_ERROR;
 }
 
 /**

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 
 import { runCommand } from '../../common/command.ts';
+import { measureTscKhz } from '../../engine/qemu/host-tsc.ts';
 import { ensureGuestInit } from '../build.ts';
 import { buildInitramfs } from '../initramfs.ts';
 
@@ -41,7 +42,7 @@ export class QemuGuest {
     const disk = join(dir, 'disk.qcow2');
     const size = options.diskSize ? [options.diskSize] : [];
     await runCommand('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', options.rootfs, disk, ...size]);
-    const process = spawn('qemu-system-x86_64', qemuArguments(options, dir, disk), {
+    const process = spawn('qemu-system-x86_64', qemuArguments(options, dir, disk, await measureTscKhz(dir)), {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     return new QemuGuest(dir, process);
@@ -87,11 +88,11 @@ export class QemuGuest {
   }
 }
 
-function qemuArguments(options: QemuGuestOptions, dir: string, disk: string): string[] {
+function qemuArguments(options: QemuGuestOptions, dir: string, disk: string, tscKhz: number): string[] {
   return [
     ...[
       '-machine',
-      'microvm,accel=tcg,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on',
+      'microvm,accel=tcg,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on,pcie=off,ioapic2=off',
       '-cpu',
       'max',
       '-m',
@@ -101,7 +102,7 @@ function qemuArguments(options: QemuGuestOptions, dir: string, disk: string): st
     ],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...['-kernel', options.kernel, '-initrd', join(dir, 'initrd')],
-    ...['-append', 'console=ttyS0 nokaslr quiet no_timer_check tsc=reliable tsc_early_khz=2000000 panic=-1'],
+    ...['-append', `console=ttyS0 panic=-1 quiet nokaslr tsc=reliable tsc_early_khz=${tscKhz}`],
     ...['-chardev', `file,id=console,path=${join(dir, 'console.log')}`, '-serial', 'chardev:console'],
     ...['-drive', `id=disk,if=none,format=qcow2,file=${disk}`, '-device', 'virtio-blk-device,drive=disk'],
     ...[

@@ -1,0 +1,518 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, type Readable } from 'node:stream';
+import { buffer, text } from 'node:stream/consumers';
+import { after, before, describe, test } from 'node:test';
+import { extract, pack } from 'tar-stream';
+
+import { runCommand } from '../common/command.ts';
+import { createGuestClient } from './client.ts';
+import type { GuestClient, GuestExec, GuestExecRequest } from './guest.ts';
+import { MAGIC, makeNonce, marker } from './resync.ts';
+import { LocalGuest } from './testing/local-guest.ts';
+
+const request = { cwd: '/', env: { PATH: '/usr/bin:/bin' }, uid: 0, gid: 0, timeoutMs: 20_000 } as const;
+
+let guest: LocalGuest;
+let client: GuestClient;
+let root: string;
+
+before(async () => {
+  guest = await LocalGuest.start();
+  client = createGuestClient(guest.openChannel);
+  root = await mkdtemp(join(tmpdir(), 'berth-files-'));
+  await chmod(root, 0o755);
+});
+
+after(async () => {
+  client.close();
+  await guest.destroy();
+  await rm(root, { recursive: true, force: true });
+});
+
+async function finish(exec: GuestExec) {
+  const [stdout, stderr, exit] = await Promise.all([text(exec.stdout), text(exec.stderr), exec.exit]);
+  return { stdout, stderr, ...exit };
+}
+
+function shell(script: string, options: Partial<GuestExecRequest> = {}): GuestExec {
+  return client.exec({ ...request, argv: ['/bin/sh', '-c', script], ...options });
+}
+
+test('hello tells protocol, boot and kernel', async () => {
+  const hello = await client.ready(5000);
+  assert.equal(hello.protocol, 1);
+  assert.match(hello.bootId, /^[0-9a-f-]{36}$/);
+  assert.match(hello.kernel, /^\d+\./);
+});
+
+describe('exec', () => {
+  test('keeps the streams apart and reports the status', async () => {
+    const result = await finish(shell('echo out; echo err >&2; exit 7'));
+    assert.equal(result.stdout, 'out\n');
+    assert.equal(result.stderr, 'err\n');
+    assert.deepEqual([result.exitCode, result.signal, result.timedOut], [7, null, false]);
+    assert.ok(result.durationMicros > 0);
+  });
+
+  test('reports the signal that ended the program', async () => {
+    const { exitCode, signal, timedOut } = await finish(shell('kill -TERM $$'));
+    assert.deepEqual([exitCode, signal, timedOut], [null, 15, false]);
+  });
+
+  test('runs as the user, without groups, in the directory, with exactly the environment', async () => {
+    const result = await finish(
+      client.exec({
+        ...request,
+        argv: ['/bin/sh', '-c', 'id; pwd; env'],
+        cwd: '/usr',
+        env: { A: 'b=c', PATH: '/bin' },
+        uid: 1234,
+        gid: 2345,
+      }),
+    );
+    const lines = result.stdout.trim().split('\n');
+    assert.equal(lines[0], 'uid=1234 gid=2345 groups=2345');
+    assert.equal(lines[1], '/usr');
+    assert.deepEqual(lines.slice(2).sort(), ['A=b=c', 'PATH=/bin', 'PWD=/usr']);
+  });
+
+  test('finds a program in its own path, not in the caller’s', async () => {
+    const { stdout } = await finish(client.exec({ ...request, argv: ['echo', 'found'], env: { PATH: '/nowhere' } }));
+    assert.equal(stdout, 'found\n');
+  });
+
+  const failures: readonly [string, Partial<GuestExecRequest>, RegExp][] = [
+    ['an unknown program', { argv: ['no-such-program'] }, /cannot run the program: No such file/],
+    ['a missing directory', { cwd: '/no/such/dir' }, /working directory: No such file/],
+    ['a relative directory', { cwd: 'usr' }, /must be absolute/],
+    ['an empty program name', { argv: [''] }, /no program is named/],
+    ['a NUL in an argument', { argv: ['echo', 'a\0b'] }, /holds a NUL/],
+    ['a nameless variable', { env: { '': 'x' } }, /variable is malformed/],
+    ['too many arguments', { argv: ['echo', ...new Array<string>(1024).fill('x')] }, /too many arguments/],
+    ['arguments that are too long', { argv: ['echo', 'x'.repeat(3 * 1024 * 1024)] }, /too long/],
+  ];
+  for (const [name, change, reason] of failures) {
+    test(`refuses ${name}`, async () => {
+      const exec = client.exec({ ...request, argv: ['echo'], ...change });
+      await assert.rejects(finish(exec), { code: 'guest_rejected', message: reason });
+    });
+  }
+
+  test('takes 1 MiB of arguments', async () => {
+    const argument = 'x'.repeat(120 * 1024);
+    const { stdout } = await finish(
+      shell('echo ${#1} $#', {
+        argv: ['/bin/sh', '-c', 'echo ${#1} $#', 'sh', ...new Array<string>(8).fill(argument)],
+      }),
+    );
+    assert.equal(stdout, `${argument.length} 8\n`);
+  });
+
+  test('streams input to a program and its output back, whatever the sizes', async () => {
+    const exec = client.exec({ ...request, argv: ['cat'], stdin: true });
+    const sent = Buffer.alloc(5_000_000, 'berth ');
+    exec.stdin.end(sent);
+    const [received, exit] = await Promise.all([buffer(exec.stdout), exec.exit]);
+    assert.ok(received.equals(sent));
+    assert.equal(exit.exitCode, 0);
+  });
+
+  test('gives a program without input an empty one', async () => {
+    assert.equal((await finish(client.exec({ ...request, argv: ['wc', '-c'] }))).stdout, '0\n');
+  });
+
+  test('survives input that nobody reads', async () => {
+    const exec = client.exec({ ...request, argv: ['true'], stdin: true });
+    exec.stdin.write(Buffer.alloc(2_000_000));
+    assert.equal((await exec.exit).exitCode, 0);
+  });
+
+  test('kills everything at the timeout', async () => {
+    const result = await finish(shell('echo begun; sleep 60 & wait', { timeoutMs: 300 }));
+    assert.deepEqual([result.stdout, result.exitCode, result.signal, result.timedOut], ['begun\n', null, 9, true]);
+  });
+
+  test('kill ends a program', async () => {
+    const exec = shell('echo begun; sleep 60');
+    await once(exec.stdout, 'data');
+    exec.kill();
+    assert.equal((await exec.exit).signal, 9);
+  });
+
+  test('does not wait for what a program leaves in the background', async () => {
+    const result = await finish(shell('sleep 3 & echo done'));
+    assert.deepEqual([result.stdout, result.exitCode], ['done\n', 0]);
+    assert.ok(result.durationMicros < 3_000_000);
+  });
+
+  test('a slow reader holds the program up instead of filling memory', async () => {
+    const exec = client.exec({ ...request, argv: ['sh', '-c', 'yes | head -c 20000000; echo end >&2'] });
+    exec.stdout.pause();
+    let ended = false;
+    exec.stderr.on('data', () => {
+      ended = true;
+    });
+    await finish(shell('sleep 0.3'));
+    assert.equal(ended, false);
+    assert.equal((await buffer(exec.stdout)).length, 20_000_000);
+    assert.equal((await exec.exit).exitCode, 0);
+    assert.equal(ended, true);
+  });
+
+  test('a terminal has a size, which changes', async () => {
+    const exec = shell('stty size; read line; stty size; echo "got $line"', { pty: { cols: 100, rows: 30 } });
+    const output = text(exec.stdout);
+    await once(exec.stdout, 'data');
+    exec.resize(120, 40);
+    exec.stdin.write('hello\n');
+    const exit = await exec.exit;
+    assert.match(await output, /30 100\r\nhello\r\n40 120\r\ngot hello\r\n/);
+    assert.equal(exit.exitCode, 0);
+  });
+
+  test('many run side by side', async () => {
+    const results = await Promise.all(Array.from({ length: 100 }, (_, index) => finish(shell(`echo ${index}`))));
+    assert.deepEqual(
+      results.map(({ stdout }) => stdout),
+      Array.from({ length: 100 }, (_, index) => `${index}\n`),
+    );
+  });
+});
+
+async function unpackedHere(
+  archive: Readable,
+): Promise<Map<string, { type: string; content: string; linkname: string | null | undefined }>> {
+  const entries = new Map<string, { type: string; content: string; linkname: string | null | undefined }>();
+  for await (const entry of archive.pipe(extract())) {
+    entries.set(entry.header.name, {
+      type: entry.header.type ?? '',
+      content: await text(entry),
+      linkname: entry.header.linkname,
+    });
+  }
+  return entries;
+}
+
+describe('files', () => {
+  const owner = { uid: 4321, gid: 4321 };
+
+  async function place(name: string): Promise<{ dir: string; options: { uid: number; gid: number; root: string } }> {
+    const dir = join(root, name);
+    await mkdir(dir);
+    await chown(dir, owner.uid, owner.gid);
+    return { dir, options: { ...owner, root: dir } };
+  }
+
+  function archive(fill: (tar: ReturnType<typeof pack>) => void): Readable {
+    const tar = pack();
+    fill(tar);
+    tar.finalize();
+    return tar.pipe(new PassThrough());
+  }
+
+  test('an upload is written as the user, without special bits', async () => {
+    const { dir, options } = await place('plain');
+    const long = `${'deep/'.repeat(40)}file`;
+    const upload = archive((tar) => {
+      tar.entry({ name: 'bin/', type: 'directory', mode: 0o755 });
+      tar.entry({ name: 'bin/run', mode: 0o4755, mtime: new Date(1_000_000_000_000) }, '#!/bin/sh\n');
+      tar.entry({ name: './ünïcode', mode: 0o600 }, 'x');
+      tar.entry({ name: long }, 'deep');
+      tar.entry({ name: 'empty' }, '');
+    });
+    await client.uploadTar(join(dir, 'new/place'), upload, options);
+    const run = await stat(join(dir, 'new/place/bin/run'));
+    assert.deepEqual([run.mode & 0o7777, run.uid, run.gid, run.mtimeMs], [0o755, 4321, 4321, 1_000_000_000_000]);
+    assert.equal(await readFile(join(dir, 'new/place', long), 'utf8'), 'deep');
+    assert.equal((await stat(join(dir, 'new/place/ünïcode'))).mode & 0o777, 0o600);
+    assert.equal((await stat(join(dir, 'new/place'))).uid, 4321);
+    assert.equal((await stat(join(dir, 'new/place/empty'))).size, 0);
+  });
+
+  test('an upload replaces files, and links by files', async () => {
+    const { dir, options } = await place('replace');
+    await writeFile(join(dir, 'target'), 'untouched');
+    await symlink('target', join(dir, 'link'));
+    await chown(join(dir, 'target'), owner.uid, owner.gid);
+    await client.uploadTar(
+      dir,
+      archive((tar) => tar.entry({ name: 'link' }, 'new')),
+      options,
+    );
+    assert.equal(await readFile(join(dir, 'target'), 'utf8'), 'untouched');
+    assert.equal(await readFile(join(dir, 'link'), 'utf8'), 'new');
+  });
+
+  const refused: readonly [string, (tar: ReturnType<typeof pack>) => void, RegExp][] = [
+    ['names that climb', (tar) => tar.entry({ name: 'a/../../evil' }, 'x'), /leaves the destination/],
+    ['absolute names', (tar) => tar.entry({ name: '/etc/evil' }, 'x'), /leaves the destination/],
+    [
+      'symlinks',
+      (tar) => tar.entry({ name: 'l', type: 'symlink', linkname: '/etc' }),
+      /neither a file nor a directory/,
+    ],
+    ['hard links', (tar) => tar.entry({ name: 'l', type: 'link', linkname: 'a' }), /neither a file nor a directory/],
+    ['devices', (tar) => tar.entry({ name: 'd', type: 'character-device' }), /neither a file nor a directory/],
+    [
+      'names behind a link that leaves the root',
+      (tar) => tar.entry({ name: 'out/evil' }, 'x'),
+      /cannot make a directory/,
+    ],
+  ];
+  for (const [name, fill, reason] of refused) {
+    test(`an upload with ${name} is refused`, async () => {
+      const { dir, options } = await place(`refused ${name}`);
+      const outside = await place(`outside ${name}`);
+      await symlink(outside.dir, join(dir, 'out'));
+      await assert.rejects(client.uploadTar(dir, archive(fill), options), { code: 'guest_rejected', message: reason });
+      assert.deepEqual(await readdir(outside.dir), []);
+    });
+  }
+
+  test('an upload through a link to a place outside the root is refused', async () => {
+    const { dir, options } = await place('link-dest');
+    const outside = await place('link-dest-outside');
+    await symlink(outside.dir, join(dir, 'out'));
+    const upload = client.uploadTar(
+      join(dir, 'out'),
+      archive((tar) => tar.entry({ name: 'evil' }, 'x')),
+      options,
+    );
+    await assert.rejects(upload, { code: 'guest_rejected' });
+    assert.deepEqual(await readdir(outside.dir), []);
+  });
+
+  test('an upload that breaks off is refused, and one that is not tar', async () => {
+    const { dir, options } = await place('broken');
+    const whole = await buffer(archive((tar) => tar.entry({ name: 'file' }, 'x'.repeat(5000))));
+    const cut = new PassThrough();
+    cut.end(whole.subarray(0, 2000));
+    await assert.rejects(client.uploadTar(dir, cut, options), { code: 'guest_rejected', message: /cut off/ });
+    const noise = new PassThrough();
+    noise.end(Buffer.alloc(2048, 'noise'));
+    await assert.rejects(client.uploadTar(dir, noise, options), {
+      code: 'guest_rejected',
+      message: /not a tar archive/,
+    });
+  });
+
+  test('an upload whose source fails reports the source’s error', async () => {
+    const { dir, options } = await place('source');
+    const source = new PassThrough();
+    source.write(Buffer.alloc(100));
+    setImmediate(() => source.destroy(new Error('the client went away')));
+    await assert.rejects(client.uploadTar(dir, source, options), { message: 'the client went away' });
+  });
+
+  test('an error comes while the client still sends', async () => {
+    const { dir, options } = await place('early');
+    const endless = archive((tar) => {
+      tar.entry({ name: '../evil' }, 'x');
+      tar.entry({ name: 'large' }, Buffer.alloc(30_000_000));
+    });
+    await assert.rejects(client.uploadTar(dir, endless, options), {
+      code: 'guest_rejected',
+      message: /leaves the destination/,
+    });
+  });
+
+  test('a directory the user may not write is refused', async () => {
+    const { dir, options } = await place('foreign');
+    await chown(dir, 0, 0);
+    const upload = client.uploadTar(
+      dir,
+      archive((tar) => tar.entry({ name: 'a' }, 'x')),
+      options,
+    );
+    await assert.rejects(upload, { code: 'guest_rejected', message: /Permission denied/ });
+  });
+
+  test('a download holds the tree as it is: links as links, sockets left out', async () => {
+    const { dir, options } = await place('down');
+    const long = 'n'.repeat(180);
+    await mkdir(join(dir, 'sub'));
+    await writeFile(join(dir, 'sub', long), 'long name');
+    await writeFile(join(dir, 'a'), 'A');
+    await symlink('a', join(dir, 'link'));
+    await symlink('t'.repeat(150), join(dir, 'far'));
+    const server = createServer().listen(join(dir, 'socket'));
+    await once(server, 'listening');
+    await runCommand('chown', ['-R', `${owner.uid}`, dir]);
+    const entries = await unpackedHere(await client.downloadTar(dir, options));
+    server.close();
+    assert.deepEqual([...entries.keys()].sort(), ['./', './a', './far', './link', './sub/', `./sub/${long}`]);
+    assert.deepEqual(entries.get('./a'), { type: 'file', content: 'A', linkname: null });
+    assert.equal(entries.get('./link')?.linkname, await readlink(join(dir, 'link')));
+    assert.equal(entries.get('./far')?.linkname, 't'.repeat(150));
+    assert.equal(entries.get(`./sub/${long}`)?.content, 'long name');
+  });
+
+  test('a download of a file is one entry', async () => {
+    const { dir, options } = await place('one');
+    await writeFile(join(dir, 'file'), 'content');
+    const entries = await unpackedHere(await client.downloadTar(join(dir, 'file'), options));
+    assert.deepEqual([...entries], [['file', { type: 'file', content: 'content', linkname: null }]]);
+  });
+
+  test('what GNU tar reads from a download is what was there', async () => {
+    const { dir, options } = await place('gnu');
+    await mkdir(join(dir, 'd'.repeat(200)));
+    await writeFile(join(dir, 'd'.repeat(200), 'f'.repeat(200)), 'x'.repeat(1000));
+    await runCommand('chown', ['-R', `${owner.uid}`, dir]);
+    const path = join(root, 'gnu.tar');
+    await writeFile(path, await client.downloadTar(dir, options));
+    const { stdout } = await runCommand('tar', ['-tf', path]);
+    assert.deepEqual(stdout.trim().split('\n'), [
+      './',
+      `./${'d'.repeat(200)}/`,
+      `./${'d'.repeat(200)}/${'f'.repeat(200)}`,
+    ]);
+  });
+
+  test('what the user may not read breaks the download off', async () => {
+    const { dir, options } = await place('secret');
+    await writeFile(join(dir, 'a'), 'x'.repeat(3_000_000));
+    await chown(join(dir, 'a'), owner.uid, owner.gid);
+    await writeFile(join(dir, 'z-secret'), 'secret', { mode: 0o600 });
+    const broken = client.downloadTar(dir, options).then((body) => buffer(body));
+    await assert.rejects(broken, (error: { code: string }) =>
+      ['guest_interrupted', 'guest_rejected'].includes(error.code),
+    );
+  });
+
+  const outside: readonly [string, string][] = [
+    ['a missing path', 'missing'],
+    ['a path that climbs', '../../etc/passwd'],
+    ['a link that leaves the root', 'escape'],
+  ];
+  for (const [name, path] of outside) {
+    test(`a download of ${name} is refused`, async () => {
+      const { dir, options } = await place(`outside-${path.replaceAll('/', '_')}`);
+      await symlink('/etc', join(dir, 'escape'));
+      await assert.rejects(client.downloadTar(`${dir}/${path}`, options), { code: 'guest_rejected' });
+    });
+  }
+
+  test('a large archive arrives whole both ways', async () => {
+    const { dir, options } = await place('large');
+    const content = Buffer.alloc(40_000_000);
+    for (let at = 0; at < content.length; at += 4) content.writeUInt32LE((at * 2654435761) >>> 0, at);
+    await client.uploadTar(
+      dir,
+      archive((tar) => tar.entry({ name: 'large' }, content)),
+      options,
+    );
+    assert.ok((await readFile(join(dir, 'large'))).equals(content));
+    const received = await buffer(await client.downloadTar(join(dir, 'large'), options));
+    assert.ok(received.subarray(512, 512 + content.length).equals(content));
+  });
+});
+
+describe('connections', () => {
+  test('reach a unix socket, and pass on each side’s end', async () => {
+    const path = join(root, 'echo.sock');
+    const server = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(path);
+    await once(server, 'listening');
+    const socket = await client.connect({ unix: path });
+    socket.end(Buffer.alloc(3_000_000, 'ping'));
+    assert.equal((await buffer(socket)).length, 3_000_000);
+    server.close();
+  });
+
+  test('reach a loopback port', async () => {
+    const server = createServer((socket) => socket.end('welcome')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as { port: number };
+    const socket = await client.connect({ port });
+    assert.equal(await text(socket), 'welcome');
+    socket.end();
+    server.close();
+  });
+
+  test('to nobody are refused', async () => {
+    await assert.rejects(client.connect({ unix: join(root, 'nobody.sock') }), { code: 'guest_rejected' });
+    await assert.rejects(client.connect({ port: 0 }), { code: 'guest_rejected' });
+  });
+});
+
+describe('sessions', () => {
+  test('client data that looks like a marker is only data', async () => {
+    const forged = Buffer.concat([
+      marker(makeNonce()),
+      Buffer.from('between'),
+      MAGIC,
+      MAGIC.subarray(0, 7),
+      marker(makeNonce()),
+      MAGIC.subarray(0, 9),
+    ]);
+    const exec = client.exec({ ...request, argv: ['cat'], stdin: true });
+    for (const byte of forged) exec.stdin.write(Buffer.from([byte]));
+    exec.stdin.end(forged);
+    assert.ok((await buffer(exec.stdout)).equals(Buffer.concat([forged, forged])));
+  });
+
+  test('a marker in the middle of anything begins a new session and ends what the old one ran', async () => {
+    const fresh = await LocalGuest.start();
+    const old = createGuestClient(fresh.openChannel);
+    const pidFile = join(root, 'pid');
+    const exec = old.exec({
+      ...request,
+      argv: ['/bin/sh', '-c', `echo $$ > ${pidFile}; echo begun; sleep 60`],
+      stdin: true,
+    });
+    const [begun] = (await once(exec.stdout, 'data')) as [Buffer];
+    assert.equal(begun.toString(), 'begun\n');
+    const pid = (await readFile(pidFile, 'utf8')).trim();
+
+    // What a host that died leaves behind: half a frame, half a marker.
+    fresh.raw.removeAllListeners('data');
+    fresh.raw.write(Buffer.concat([Buffer.from([0, 0, 100, 0]), marker(makeNonce()).subarray(0, 25)]));
+    const heir = createGuestClient(fresh.openChannel);
+    assert.equal((await heir.ready(5000)).protocol, 1);
+    const { stdout } = await finish(
+      heir.exec({ ...request, argv: ['/bin/sh', '-c', `kill -0 ${pid} 2>&1 || echo gone`] }),
+    );
+    assert.match(stdout, /gone/);
+    heir.close();
+    await fresh.destroy();
+    await assert.rejects(exec.exit, { code: 'guest_interrupted' });
+  });
+
+  test('without a guest an operation fails as unavailable, and so does waiting for one', async () => {
+    const nobody = createGuestClient(() => Promise.reject(new Error('ECONNREFUSED')));
+    await assert.rejects(nobody.sync(), { code: 'guest_unavailable' });
+    await assert.rejects(nobody.ready(200), { code: 'guest_unavailable' });
+    await assert.rejects(nobody.exec({ ...request, argv: ['true'] }).exit, { code: 'guest_unavailable' });
+  });
+
+  test('a channel that stays silent is unavailable', async () => {
+    const silent = new PassThrough();
+    const waiting = createGuestClient(async () => silent, { connectTimeoutMs: 200 });
+    await assert.rejects(waiting.sync(), { code: 'guest_unavailable' });
+    waiting.close();
+  });
+
+  test('a closed client refuses', async () => {
+    const closed = createGuestClient(guest.openChannel);
+    closed.close();
+    await assert.rejects(closed.sync(), { code: 'guest_unavailable' });
+    await assert.rejects(closed.ready(1000), { code: 'guest_unavailable' });
+  });
+});

@@ -106,7 +106,7 @@ describe('VM store', () => {
 });
 
 describe('logs', () => {
-  it('keep the newest commands of each VM and say when there are more', async () => {
+  it('keep the newest commands of each VM, say when there are more, and go with their VM', async () => {
     const rows = new ExecLogRows(db, 3);
     for (let n = 1; n <= 5; n++)
       await rows.append('vm-1', {
@@ -126,7 +126,7 @@ describe('logs', () => {
     assert.equal(all.hasMore, false);
     const newest = await rows.list('vm-1', { limit: 1, type: 'exec' });
     assert.deepEqual([newest.entries.map((entry) => entry.id), newest.hasMore], [['5'], true]);
-    await rows.forget('vm-1');
+    await new VmStore(db).delete('vm-1');
     assert.equal((await rows.list('vm-1', { limit: 10, type: null })).entries.length, 0);
     assert.equal((await rows.list('vm-2', { limit: 10, type: null })).entries.length, 1);
   });

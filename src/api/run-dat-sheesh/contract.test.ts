@@ -436,7 +436,7 @@ describe('administration', () => {
     );
   });
 
-  test('what ran is remembered without the values of variables, until the VM is gone', async () => {
+  test('what ran is remembered without the values of variables', async () => {
     await using other = await createTestApi();
     const id = await other.createVm();
     other.vms.fakeGuest.onExec = () => ({ stdout: [Buffer.from('out')] });
@@ -451,7 +451,5 @@ describe('administration', () => {
     const exec = (await other.call('GET', `/v1/vms/${id}/exec-logs?type=exec`)).json;
     assert.deepEqual(exec.entries[0].input, { cmd: 'first', env: ['TOKEN=***'] });
     assert.equal(exec.entries[0].type, 'exec');
-    await other.call('DELETE', `/v1/vms/${id}`);
-    assert.equal(other.execLog.entries.size, 0);
   });
 });

@@ -53,14 +53,8 @@ function createContext(options: RunDatSheeshOptions): ApiContext {
   };
 }
 
-function followEvents(app: FastifyInstance, { vms, activity, execLog, log }: ApiContext): void {
-  const unsubscribe = vms.onEvent((event) => {
-    activity.recordVmEvent(event);
-    if (event.type !== 'vm.removed') return;
-    execLog
-      .forget(event.vmId)
-      .catch((error: unknown) => log.warn({ err: error, vmId: event.vmId }, 'records of a VM were not removed'));
-  });
+function followEvents(app: FastifyInstance, { vms, activity }: ApiContext): void {
+  const unsubscribe = vms.onEvent((event) => activity.recordVmEvent(event));
   app.addHook('onClose', (_app, done) => {
     unsubscribe();
     done();

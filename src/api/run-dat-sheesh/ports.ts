@@ -45,6 +45,7 @@ export interface ExecLogEntry {
   readonly result: string;
 }
 
+/** Entries go with the row of their VM. */
 export interface ExecLogStore {
   /** The store keeps a bounded number of entries per VM and drops the oldest. */
   append(vmId: string, entry: ExecLogEntry): Promise<void>;
@@ -53,8 +54,6 @@ export interface ExecLogStore {
     vmId: string,
     query: { readonly limit: number; readonly type: ExecLogType | null },
   ): Promise<{ readonly entries: readonly ExecLogEntry[]; readonly hasMore: boolean }>;
-  /** Drops all entries of a removed VM. */
-  forget(vmId: string): Promise<void>;
 }
 
 /** One line of the activity feed. Carries no secrets and no command texts. */

@@ -136,10 +136,6 @@ export class FakeExecLog implements ExecLogStore {
     const matching = (this.entries.get(vmId) ?? []).filter((entry) => query.type === null || entry.type === query.type);
     return { entries: matching.slice(0, query.limit), hasMore: matching.length > query.limit };
   }
-
-  async forget(vmId: string): Promise<void> {
-    this.entries.delete(vmId);
-  }
 }
 
 export class FakeActivity implements ActivityLog {

@@ -23,7 +23,7 @@ describe('egress', () => {
 
   before(async () => {
     daemon = await startDaemon();
-    await runCommand('ip', ['link', 'add', 'internet0', 'type', 'dummy']);
+    await runCommand('ip', ['link', 'add', 'internet0', 'type', 'bridge']);
     for (const address of [...inside, ...outside])
       await runCommand('ip', [
         'address',
@@ -49,7 +49,7 @@ describe('egress', () => {
 
   async function reaches(vm: WireVm, address: string): Promise<boolean> {
     const host = address.includes(':') ? `[${address}]` : address;
-    const { exitCode, stdout } = await exec(daemon, vm.id, `curl -s --max-time 4 http://${host}:8080/`);
+    const { exitCode, stdout } = await exec(daemon, vm.id, `curl -s --max-time 2 http://${host}:8080/`);
     assert.equal(exitCode === 0, stdout === 'reached', `curl ${exitCode}: ${stdout}`);
     return exitCode === 0;
   }

@@ -7,7 +7,7 @@ import type { Log } from '../common/log.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
 import { createGuestClient } from '../guest/client.ts';
 import type { ImageStore } from '../image/images.ts';
-import { type Database, openDatabase, openLogDatabase } from '../store/database.ts';
+import { type Database, openDatabase } from '../store/database.ts';
 import { lockHome } from '../store/lock.ts';
 import { SnapshotStore } from '../store/snapshot-store.ts';
 import { VmStore } from '../store/vm-store.ts';
@@ -23,8 +23,6 @@ export interface Host {
   readonly vms: Vms;
   readonly images: ImageStore;
   readonly db: Database;
-  /** For logs: see {@link openLogDatabase}. */
-  readonly logs: Database;
   /** Finishes what is in flight and lets go of the data directory; VMs keep running. */
   close(): Promise<void>;
 }
@@ -51,8 +49,6 @@ export async function openHost(config: Config, announce: (line: string) => void,
   for (const dir of [layout.vmsRoot, layout.snapshotsRoot]) await mkdir(dir, { recursive: true, mode: 0o711 });
   const db = await openDatabase(join(home, 'berth.db'));
   stack.defer(() => db.destroy());
-  const logs = openLogDatabase(join(home, 'berth.db'));
-  stack.defer(() => logs.destroy());
   let vms: Vms | null = null;
   const images = await openImages(config, db, {
     // Until the VMs are known every image may be somebody's.
@@ -105,5 +101,5 @@ export async function openHost(config: Config, announce: (line: string) => void,
   );
   stack.defer(() => service.close());
   const open = stack.move();
-  return { vms, images, db, logs, close: () => open.disposeAsync() };
+  return { vms, images, db, close: () => open.disposeAsync() };
 }

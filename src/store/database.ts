@@ -10,7 +10,7 @@ export type Database = Kysely<Schema>;
 export async function openDatabase(path: string): Promise<Database> {
   // SQLite would make the file readable by all, and gives its log the same rights.
   closeSync(openSync(path, 'a', 0o600));
-  const db = new Kysely<Schema>({ dialect: sqliteDialect(path, 'full') });
+  const db = new Kysely<Schema>({ dialect: sqliteDialect(path) });
   try {
     await migrate(db);
   } catch (error) {
@@ -18,12 +18,4 @@ export async function openDatabase(path: string): Promise<Database> {
     throw error;
   }
   return db;
-}
-
-/**
- * A second connection to an open database, for logs: what people read about the past is not worth a wait for the disk at
- * every command.
- */
-export function openLogDatabase(path: string): Database {
-  return new Kysely<Schema>({ dialect: sqliteDialect(path, 'normal') });
 }

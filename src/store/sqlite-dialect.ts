@@ -15,17 +15,19 @@ type SqlValue = null | number | bigint | string | Uint8Array;
 const maxStatements = 256;
 
 /**
- * Opens a database file for Kysely on Node's built-in SQLite: write-ahead log, foreign keys enforced. `full` syncs every
- * commit to disk; `normal` may lose the last commits when the host loses power, never when the process is killed.
+ * Opens a database file for Kysely on Node's built-in SQLite: write-ahead log, every commit synced to disk, foreign keys
+ * enforced.
  */
-export function sqliteDialect(path: string, synchronous: 'full' | 'normal'): Dialect {
+export function sqliteDialect(path: string): Dialect {
   const database = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
-  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous};`);
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
   const statements = new Map<string, KyselyStatement>();
   return new SqliteDialect({
     database: {
       close: () => database.close(),
       prepare(sql: string) {
+        // A pragma acts when it is prepared, not when it is run.
+        if (/^PRAGMA\b/i.test(sql)) return adapt(database.prepare(sql));
         let statement = statements.get(sql);
         if (!statement) {
           if (statements.size >= maxStatements) statements.clear();

@@ -5,13 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { type Kysely, sql } from 'kysely';
 import type { Vm } from '../vm/model.ts';
 import { ActivityRows } from './activity-rows.ts';
 import { ApiKeyRows } from './api-key-rows.ts';
 import { type Database, openDatabase } from './database.ts';
 import { ExecLogRows } from './exec-log-rows.ts';
 import { HomeLockedError, lockHome } from './lock.ts';
+import { writeLog } from './log-write.ts';
 import { NewerSchemaError } from './migrations.ts';
+import type { Schema } from './schema.ts';
 import { type Operation, VmStore } from './vm-store.ts';
 
 let dir: string;
@@ -129,6 +132,38 @@ describe('logs', () => {
     await new VmStore(db).delete('vm-1');
     assert.equal((await rows.list('vm-1', { limit: 10, type: null })).entries.length, 0);
     assert.equal((await rows.list('vm-2', { limit: 10, type: null })).entries.length, 1);
+  });
+
+  it('do not wait for the disk, and let everything else wait for it', async () => {
+    const levels: unknown[] = [];
+    const level = async (on: Kysely<Schema>) => {
+      const { rows } = await sql<{ synchronous: number }>`PRAGMA synchronous`.execute(on);
+      levels.push(rows[0]?.synchronous);
+    };
+    for (let n = 0; n < 2; n++) {
+      await writeLog(db, level);
+      await level(db);
+    }
+    await assert.rejects(
+      writeLog(db, () => Promise.reject(new Error('no'))),
+      /no/,
+    );
+    await level(db);
+    assert.deepEqual(levels, [1, 2, 1, 2, 2]);
+  });
+
+  it('are written while VMs change, and neither holds up the other', async () => {
+    const store = new VmStore(db);
+    const rows = new ExecLogRows(db);
+    const entry = { timestamp: '', type: 'exec', durationMs: 1, input: '{}', result: '{}' };
+    await Promise.all(
+      Array.from({ length: 20 }, (_, n) => [
+        store.insert(vm(n + 1), operation(n + 1)),
+        rows.append('vm-1', { ...entry, id: `${n}` }),
+      ]).flat(),
+    );
+    assert.equal((await store.list()).length, 20);
+    assert.equal((await rows.list('vm-1', { limit: 50, type: null })).entries.length, 20);
   });
 
   it('keep the newest activity', async () => {

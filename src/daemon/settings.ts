@@ -9,7 +9,17 @@ const listenAddress = z
   .string()
   .regex(/^(unix:\/.+|\[[0-9a-fA-F:]+\]:\d{1,5}|[^:\s]+:\d{1,5})$/, 'must be host:port, [ipv6]:port or unix:/path');
 
-const count = z.coerce.number().int().min(0);
+/** A whole number, in a file or as text; `true` and `[]` are none. */
+function count(min = 0, max = Number.MAX_SAFE_INTEGER) {
+  const text = z.string().regex(/^\d{1,16}$/, 'must be a whole number');
+  return z
+    .union([z.number(), text], 'must be a whole number')
+    .pipe(z.coerce.number<string | number>().int().min(min).max(max));
+}
+
+/** Timers hold no more than 24 days; nothing here needs more than one. */
+const maxSeconds = 86_400;
+
 const flag = z.union([
   z.boolean(),
   z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1'),
@@ -38,12 +48,12 @@ export const settings = {
   'listen.run_dat_sheesh': setting(listenAddress, '127.0.0.1:3000', 'run dat sheesh API'),
   'engine.accel': setting(z.enum(['auto', 'kvm', 'tcg']), 'auto', 'acceleration; auto boots a kernel to find out'),
   'engine.qemu': setting(z.string().min(1), 'qemu-system-x86_64', 'QEMU program'),
-  'engine.concurrent_boots': setting(count, 0, 'VMs that boot at a time; 0: one for each core'),
-  'engine.boot_timeout_seconds': setting(count.min(1), 120, 'time a guest has to answer after its start'),
-  'engine.stop_grace_seconds': setting(count.min(1), 10, 'time a guest has to power off before stronger means'),
+  'engine.concurrent_boots': setting(count(), 0, 'VMs that boot at a time; 0: one for each core'),
+  'engine.boot_timeout_seconds': setting(count(1, maxSeconds), 120, 'time a guest has to answer after its start'),
+  'engine.stop_grace_seconds': setting(count(1, maxSeconds), 10, 'time a guest has to power off before stronger means'),
   'engine.limit_cpu': setting(flag, true, 'hold a VM to one core for each of its vCPUs'),
-  'engine.memory_overhead_mib': setting(count, 384, 'memory of a VM process beside the guest memory; 0: no limit'),
-  'engine.uid_base': setting(count.min(1000), 300_000, 'first of the 10000 user ids VM processes run under, when root'),
+  'engine.memory_overhead_mib': setting(count(), 384, 'memory of a VM process beside the guest memory; 0: no limit'),
+  'engine.uid_base': setting(count(1000), 300_000, 'first of the 10000 user ids VM processes run under, when root'),
   'network.mode': setting(z.enum(['auto', 'bridge', 'user']), 'auto', 'bridge needs root; auto: bridge for root'),
   'network.bridge': setting(z.string().regex(/^[a-zA-Z][a-zA-Z0-9_]{0,11}$/), 'berth0', 'name of the bridge'),
   'network.address': setting(z.string(), '172.16.0.1/24', 'IPv4 address and prefix of the bridge'),
@@ -54,26 +64,30 @@ export const settings = {
   ),
   'network.resolver': setting(flag, true, 'answer DNS at the gateway for VMs that may go out'),
   'network.upstream': setting(list, [], 'DNS servers the resolver asks; empty: those of the host'),
-  'quota.max_vms': setting(count, 0, 'VMs; 0: as many as memory and addresses allow'),
-  'quota.max_cpus_per_vm': setting(count.min(1), 8, 'vCPUs of one VM'),
-  'quota.min_memory_mib_per_vm': setting(count.min(64), 128, 'smallest memory of a VM'),
-  'quota.max_memory_mib_per_vm': setting(count.min(64), 8192, 'largest memory of a VM'),
-  'quota.max_disk_mib_per_vm': setting(count.min(1), 1_048_576, 'largest disk of a VM'),
-  'quota.total_cpus': setting(count, 0, 'vCPUs of all running VMs; 0: sixteen for each core'),
-  'quota.total_memory_mib': setting(count, 0, 'memory of all running VMs; 0: all the host has but a tenth'),
-  'quota.total_disk_mib': setting(count, 0, 'virtual disk sizes of all VMs; 0: ten times the file system'),
-  'disk.default_mib': setting(count.min(1), 512, 'root disk of a VM that asks for no size'),
-  'image.max_upload_mib': setting(count.min(1), 3072, 'largest kernel or root file system that may be uploaded'),
+  'quota.max_vms': setting(count(), 0, 'VMs; 0: as many as memory and addresses allow'),
+  'quota.max_cpus_per_vm': setting(count(1), 8, 'vCPUs of one VM'),
+  'quota.min_memory_mib_per_vm': setting(count(64), 128, 'smallest memory of a VM'),
+  'quota.max_memory_mib_per_vm': setting(count(64), 8192, 'largest memory of a VM'),
+  'quota.max_disk_mib_per_vm': setting(count(1), 1_048_576, 'largest disk of a VM'),
+  'quota.total_cpus': setting(count(), 0, 'vCPUs of all running VMs; 0: sixteen for each core'),
+  'quota.total_memory_mib': setting(count(), 0, 'memory of all running VMs; 0: all the host has but a tenth'),
+  'quota.total_disk_mib': setting(count(), 0, 'virtual disk sizes of all VMs; 0: ten times the file system'),
+  'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size'),
+  'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),
   'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),
   'run_dat_sheesh.admin_password': setting(z.string(), '', 'password of the administrator', true),
-  'run_dat_sheesh.max_exec_timeout_ms': setting(count.min(1), 120_000, 'longest timeoutMs of exec'),
-  'run_dat_sheesh.max_run_timeout_ms': setting(count.min(1), 120_000, 'longest timeoutMs of run-ts and run-js'),
-  'run_dat_sheesh.rate_create': setting(count, 30, 'POST /v1/vms a minute; 0: no limit'),
-  'run_dat_sheesh.rate_exec': setting(count, 60, 'exec a minute; 0: no limit'),
-  'run_dat_sheesh.rate_run': setting(count, 60, 'run-ts, and run-js, a minute; 0: no limit'),
-  'run_dat_sheesh.rate_upload': setting(count, 30, 'file uploads a minute; 0: no limit'),
-  'run_dat_sheesh.rate_download': setting(count, 60, 'file downloads a minute; 0: no limit'),
-  'run_dat_sheesh.rate_other': setting(count, 120, 'all other calls together a minute; 0: no limit'),
+  'run_dat_sheesh.max_exec_timeout_ms': setting(count(1, maxSeconds * 1000), 120_000, 'longest timeoutMs of exec'),
+  'run_dat_sheesh.max_run_timeout_ms': setting(
+    count(1, maxSeconds * 1000),
+    120_000,
+    'longest timeoutMs of run-ts and run-js',
+  ),
+  'run_dat_sheesh.rate_create': setting(count(), 30, 'POST /v1/vms a minute; 0: no limit'),
+  'run_dat_sheesh.rate_exec': setting(count(), 60, 'exec a minute; 0: no limit'),
+  'run_dat_sheesh.rate_run': setting(count(), 60, 'run-ts, and run-js, a minute; 0: no limit'),
+  'run_dat_sheesh.rate_upload': setting(count(), 30, 'file uploads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_download': setting(count(), 60, 'file downloads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_other': setting(count(), 120, 'all other calls together a minute; 0: no limit'),
 } satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "resync.h"
 
 #include <string.h>
@@ -19,17 +20,29 @@ static void restart(struct resync *resync) {
   resync->state = RESYNC_SCAN;
 }
 
-/* Scans from `at`; returns how far it got. */
+/* Length of the longest beginning of a magic that the bytes end with. */
+static size_t partial_magic(const uint8_t *bytes, size_t length) {
+  size_t tail = length < RESYNC_MAGIC_LENGTH - 1 ? length : RESYNC_MAGIC_LENGTH - 1;
+  const uint8_t *start = memrchr(bytes + length - tail, RESYNC_MAGIC[0], tail);
+  if (!start) return 0;
+  size_t candidate = (size_t)(bytes + length - start);
+  return memcmp(start, RESYNC_MAGIC, candidate) == 0 ? candidate : 0;
+}
+
+/* Hands on data up to the next magic in as few pieces as possible; returns how many bytes it has dealt with. */
 static size_t scan(struct resync *resync, const uint8_t *bytes, size_t length) {
-  if (resync->matched == 0) {
-    const uint8_t *first = memchr(bytes, RESYNC_MAGIC[0], length);
-    size_t plain = first ? (size_t)(first - bytes) : length;
-    if (plain > 0) resync->data(resync->context, bytes, plain);
-    if (!first) return length;
-    resync->matched = 1;
-    return plain + 1;
-  }
-  if (bytes[0] != RESYNC_MAGIC[resync->matched]) {
+  const uint8_t *magic = memmem(bytes, length, RESYNC_MAGIC, RESYNC_MAGIC_LENGTH);
+  size_t matched = magic ? RESYNC_MAGIC_LENGTH : partial_magic(bytes, length);
+  size_t plain = magic ? (size_t)(magic - bytes) : length - matched;
+  if (plain > 0) resync->data(resync->context, bytes, plain);
+  resync->matched = matched;
+  if (magic) resync->state = RESYNC_CODE;
+  return plain + matched;
+}
+
+/* Continues a magic that began in earlier bytes. */
+static size_t match_on(struct resync *resync, uint8_t byte) {
+  if (byte != RESYNC_MAGIC[resync->matched]) {
     release(resync);
     restart(resync);
     return 0; /* the byte is looked at again: it may begin a magic */
@@ -70,7 +83,9 @@ void resync_feed(struct resync *resync, const uint8_t *bytes, size_t length) {
   size_t at = 0;
   while (at < length) {
     switch (resync->state) {
-      case RESYNC_SCAN: at += scan(resync, bytes + at, length - at); break;
+      case RESYNC_SCAN:
+        at += resync->matched > 0 ? match_on(resync, bytes[at]) : scan(resync, bytes + at, length - at);
+        break;
       case RESYNC_CODE: at += code(resync, bytes[at]); break;
       case RESYNC_IN_NONCE: at += in_nonce(resync, bytes[at]); break;
     }

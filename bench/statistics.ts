@@ -25,7 +25,14 @@ export interface Row {
 /** The rows as a Markdown table. */
 export function table(rows: readonly Row[]): string {
   const header = ['What', 'Measured', 'Floor', 'Ratio', 'Target', 'Met'];
-  const body = rows.map((row) => [row.what, row.measured, row.floor, row.ratio, row.target, row.met ? 'yes' : 'NO']);
+  const body = rows.map((row) => [
+    row.what,
+    row.measured,
+    row.floor,
+    row.ratio,
+    row.target,
+    row.target === '' ? '' : row.met ? 'yes' : 'NO',
+  ]);
   const widths = header.map((title, column) => Math.max(title.length, ...body.map((cells) => cells[column]!.length)));
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`;

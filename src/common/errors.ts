@@ -60,6 +60,13 @@ export const catalogue = {
     'Snapshot does not fit: {reason}',
     'Use the settings the snapshot was made with.',
   ),
+  snapshot_in_use: row(
+    409,
+    'failed_precondition',
+    'Snapshot is in use',
+    'Wait until the VMs that are being made from it are up.',
+  ),
+  snapshot_damaged: row(409, 'failed_precondition', 'Snapshot artifacts missing or damaged', 'Make a new snapshot.'),
   wrong_state: row(
     409,
     'failed_precondition',

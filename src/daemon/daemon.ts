@@ -22,6 +22,9 @@ export interface Daemon {
   stop(options: { readonly stopVms: boolean }): Promise<void>;
 }
 
+/** Milliseconds that requests in flight have when the daemon stops, before they are interrupted, and again before they are cut. */
+const graceMs = 5000;
+
 /**
  * Starts everything on a data directory and serves it. `announce` is given the lines a person at the terminal wants to
  * see; the log goes to standard error.
@@ -83,7 +86,12 @@ export async function startDaemon(
     async stop({ stopVms }) {
       await notifySystemd('STOPPING=1', log);
       if (stopVms) await host.vms.stopAll();
+      // A command may run for minutes, and a service manager waits less.
+      const interrupt = setTimeout(() => host.vms.interrupt(), graceMs);
+      const cut = setTimeout(() => app.server.closeAllConnections(), 2 * graceMs);
       await running.disposeAsync();
+      clearTimeout(interrupt);
+      clearTimeout(cut);
     },
   };
 }

@@ -16,6 +16,7 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
   const minMemoryMiBPerVm = config['quota.min_memory_mib_per_vm'];
   return {
     maxVms: config['quota.max_vms'] || Math.min(addresses, Math.max(1, Math.floor(totalMemoryMiB / minMemoryMiBPerVm))),
+    maxSnapshots: config['quota.max_snapshots'],
     maxCpusPerVm: config['quota.max_cpus_per_vm'],
     minMemoryMiBPerVm,
     maxMemoryMiBPerVm: config['quota.max_memory_mib_per_vm'],

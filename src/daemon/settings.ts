@@ -65,6 +65,7 @@ export const settings = {
   'network.resolver': setting(flag, true, 'answer DNS at the gateway for VMs that may go out'),
   'network.upstream': setting(list, [], 'DNS servers the resolver asks; empty: those of the host'),
   'quota.max_vms': setting(count(), 0, 'VMs; 0: as many as memory and addresses allow'),
+  'quota.max_snapshots': setting(count(), 1000, 'snapshots'),
   'quota.max_cpus_per_vm': setting(count(1), 8, 'vCPUs of one VM'),
   'quota.min_memory_mib_per_vm': setting(count(64), 128, 'smallest memory of a VM'),
   'quota.max_memory_mib_per_vm': setting(count(64), 8192, 'largest memory of a VM'),

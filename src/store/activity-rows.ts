@@ -1,5 +1,5 @@
 import type { Database } from './database.ts';
-import { writeLog } from './log-write.ts';
+import { commitRelaxed } from './relaxed-commit.ts';
 
 /** A line of the activity feed; the entity types are the API's. */
 export interface StoredActivity<E extends string = string> {
@@ -23,7 +23,7 @@ export class ActivityRows<E extends string = string> {
   }
 
   async record(activity: StoredActivity<E>): Promise<void> {
-    await writeLog(this.#db, async (trx) => {
+    await commitRelaxed(this.#db, async (trx) => {
       const { insertId } = await trx
         .insertInto('activity')
         .values({

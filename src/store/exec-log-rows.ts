@@ -1,5 +1,5 @@
 import type { Database } from './database.ts';
-import { writeLog } from './log-write.ts';
+import { commitRelaxed } from './relaxed-commit.ts';
 
 export interface StoredExecution<T extends string = string> {
   readonly id: string;
@@ -23,7 +23,7 @@ export class ExecLogRows<T extends string = string> {
   }
 
   async append(vmId: string, entry: StoredExecution<T>): Promise<void> {
-    await writeLog(this.#db, async (trx) => {
+    await commitRelaxed(this.#db, async (trx) => {
       await trx
         .insertInto('exec_log')
         .values({

@@ -1,6 +1,7 @@
 import type { Insertable, Selectable } from 'kysely';
 import type { StartMode, Vm, VmState } from '../vm/model.ts';
 import type { Database } from './database.ts';
+import { commitRelaxed } from './relaxed-commit.ts';
 import type { VmTable } from './schema.ts';
 
 export type OperationKind = 'create' | 'start' | 'stop' | 'remove' | 'resize' | 'snapshot';
@@ -38,9 +39,12 @@ export class VmStore {
     }));
   }
 
-  /** A new row and the intent to build it, in one commit. A lease that is taken fails the whole. */
+  /**
+   * A new row and the intent to build it, in one commit. A lease that is taken fails the whole. Should the host lose power
+   * before the next ordinary commit, neither was ever there, and what was begun is swept as nobody's.
+   */
   async insert(vm: Vm, operation: Operation | null): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
+    await commitRelaxed(this.#db, async (trx) => {
       await trx.insertInto('vms').values(toRow(vm)).execute();
       if (operation) await trx.insertInto('operations').values(operationRow(operation)).execute();
     });

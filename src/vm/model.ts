@@ -113,6 +113,7 @@ export interface VmEvent {
 /** What the host lets VMs use in total, and one VM at most. */
 export interface Quotas {
   readonly maxVms: number;
+  readonly maxSnapshots: number;
   readonly maxCpusPerVm: number;
   readonly maxMemoryMiBPerVm: number;
   readonly minMemoryMiBPerVm: number;

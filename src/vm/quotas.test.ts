@@ -6,6 +6,7 @@ import { checkSize, checkTotals } from './quotas.ts';
 
 const quotas: Quotas = {
   maxVms: 3,
+  maxSnapshots: 10,
   maxCpusPerVm: 4,
   minMemoryMiBPerVm: 128,
   maxMemoryMiBPerVm: 1024,

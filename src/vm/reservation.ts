@@ -86,7 +86,8 @@ function smallestDiskMiB(imageId: string | null, snapshot: StoredSnapshot | null
   return Math.ceil(bytes / bytesPerMiB);
 }
 
-async function checkSpace(home: string): Promise<void> {
+/** Throws `insufficient_storage` when the file system of the data directory is nearly full. */
+export async function checkSpace(home: string): Promise<void> {
   const { bavail, bsize } = await statfs(home);
   if ((bavail * bsize) / bytesPerMiB < reservedDiskMiB) throw new BerthError('insufficient_storage');
 }

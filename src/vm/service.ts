@@ -86,7 +86,9 @@ export class Vms implements VmService {
     const start = request.start !== false;
     return this.#serial.run(vm.id, async () => {
       try {
-        await this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation);
+        await this.#snapshots.holding(vm.snapshotId, () =>
+          this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation),
+        );
       } catch (error) {
         this.#records.emit('vm.failed', vm.id);
         throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
@@ -199,6 +201,15 @@ export class Vms implements VmService {
 
   removeSnapshot(id: string): Promise<void> {
     return this.#snapshots.remove(id);
+  }
+
+  /**
+   * Breaks off what is under way with guests, for a daemon that has to end: commands fail as interrupted, boots are undone.
+   * VMs keep running.
+   */
+  interrupt(): void {
+    this.#closing = true;
+    this.#live.close();
   }
 
   /** Refuses new changes and waits for those in flight; VMs keep running. */

@@ -6,6 +6,7 @@ import { readManifest } from './manifest.ts';
 import type { CreateVm, Snapshot, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
+import { checkSpace } from './reservation.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 
@@ -13,6 +14,8 @@ import { newLayerName } from './steps/files.ts';
 export class Snapshots {
   readonly #operations: Operations;
   readonly #byId = new Map<string, StoredSnapshot>();
+  /** How many VMs are being made from a snapshot right now. */
+  readonly #held = new Map<string, number>();
 
   constructor(operations: Operations) {
     this.#operations = operations;
@@ -45,6 +48,10 @@ export class Snapshots {
   /** Takes a disk snapshot of a running VM whose operations the caller holds back meanwhile. */
   async take(vm: Vm): Promise<Snapshot> {
     const { deps, records } = this.#operations;
+    const { maxSnapshots } = deps.settings.quotas;
+    if (this.#byId.size >= maxSnapshots)
+      throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
+    await checkSpace(deps.layout.home);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');
     const snapshot: StoredSnapshot = Object.freeze({
@@ -78,9 +85,23 @@ export class Snapshots {
     return snapshot;
   }
 
+  /** Runs `task`, which reads the snapshot's files; the snapshot cannot be removed meanwhile. */
+  async holding<T>(id: string | null, task: () => Promise<T>): Promise<T> {
+    if (id === null) return task();
+    this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
+    try {
+      return await task();
+    } finally {
+      const left = (this.#held.get(id) ?? 1) - 1;
+      if (left === 0) this.#held.delete(id);
+      else this.#held.set(id, left);
+    }
+  }
+
   async remove(id: string): Promise<void> {
     const { deps, records } = this.#operations;
     const snapshot = this.get(id);
+    if (this.#held.has(id)) throw new BerthError('snapshot_in_use');
     // The row goes first: files without a row are swept at the next start, a row without files would be a lie. VMs made
     // from the snapshot hold links of their own.
     await deps.snapshots.delete(id);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { BerthError } from '../../common/errors.ts';
 import { exists, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import type { OperationContext } from '../context.ts';
@@ -27,7 +28,7 @@ export const directoryStep: Step<OperationContext> = {
     await chmod(run, 0o700);
     if (typeof detail.snapshotId === 'string') {
       const source = layout.snapshot(detail.snapshotId);
-      for (const name of await readdir(source)) {
+      for (const name of await snapshotFiles(source)) {
         if (isSnapshotFile(name)) await linkOnce(join(source, name), join(dir, name));
       }
     } else {
@@ -94,6 +95,15 @@ export const removeFilesStep: Step<OperationContext> = {
 /** Whether a file belongs to what a snapshot keeps, and a VM made from it is given. */
 export function isSnapshotFile(name: string): boolean {
   return isLayerName(name) || name === baseName || name === 'vmlinux' || name === 'initrd';
+}
+
+async function snapshotFiles(dir: string): Promise<string[]> {
+  const names = await readdir(dir).catch((error: unknown) => {
+    throw new BerthError('snapshot_damaged', {}, error);
+  });
+  if (!names.includes(baseName) || !names.includes('vmlinux') || !names.includes('initrd'))
+    throw new BerthError('snapshot_damaged');
+  return names;
 }
 
 /** Hard-links unless the name is there already, as after an operation that was cut off. */

@@ -42,6 +42,7 @@ export const switchStep: Step<OperationContext> = {
     const running = live.get(vm.id);
     if (!running) throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED' });
     await running.guest.sync();
+    const begun = performance.now();
     await running.guest.freeze(maxFreezeMs);
     try {
       const layer = String(detail.newLayer);
@@ -50,6 +51,9 @@ export const switchStep: Step<OperationContext> = {
     } finally {
       await running.guest.thaw();
     }
+    // A guest lets go by itself when it is held too long; what it wrote since then is not in order.
+    if (performance.now() - begun > maxFreezeMs)
+      throw new BerthError('deadline_exceeded', { operation: 'The snapshot' });
   },
 };
 

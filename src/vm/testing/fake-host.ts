@@ -133,6 +133,7 @@ const image: Image = {
 
 const ampleQuotas: Quotas = {
   maxVms: 10,
+  maxSnapshots: 10,
   maxCpusPerVm: 4,
   maxMemoryMiBPerVm: 1024,
   minMemoryMiBPerVm: 64,

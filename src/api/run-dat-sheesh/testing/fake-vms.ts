@@ -8,6 +8,7 @@ const createdAt = '2026-01-02T03:04:05.678Z';
 
 const testQuotas: Quotas = {
   maxVms: 20,
+  maxSnapshots: 20,
   maxCpusPerVm: 8,
   maxMemoryMiBPerVm: 8192,
   minMemoryMiBPerVm: 128,

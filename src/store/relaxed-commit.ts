@@ -3,13 +3,13 @@ import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 
 /**
- * Writes to a log in one transaction whose commit does not wait for the disk: what people read about the past is not worth
- * that at every command. The last entries may be lost when the host loses power, never when the process is killed.
+ * A transaction whose commit does not wait for the disk, for what may be forgotten when the host loses power: it is never
+ * lost when the process is killed. Any later ordinary commit makes it durable too.
  *
  * On the one connection there is: a second one would meet its locks, and SQLite waits for those without letting anything
  * else run, the holder included.
  */
-export async function writeLog(db: Database, write: (trx: Transaction<Schema>) => Promise<void>): Promise<void> {
+export async function commitRelaxed(db: Database, write: (trx: Transaction<Schema>) => Promise<void>): Promise<void> {
   await db.connection().execute(async (connection) => {
     await sql`PRAGMA synchronous = NORMAL`.execute(connection);
     try {

@@ -2,9 +2,6 @@
 #include "exec.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pty.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,6 +11,7 @@
 
 #include "cgroup.h"
 #include "exec_child.h"
+#include "exec_pipes.h"
 #include "exec_spec.h"
 #include "frames.h"
 #include "loop.h"
@@ -213,10 +211,6 @@ static void exec_input(struct stream *stream, const uint8_t *bytes, size_t lengt
 
 /* --- start and end --- */
 
-static void close_fd(int fd) {
-  if (fd >= 0) close(fd);
-}
-
 static void exec_close(struct stream *stream) {
   struct exec *exec = stream->state;
   if (!exec) return;
@@ -234,40 +228,8 @@ static void exec_close(struct stream *stream) {
   stream->state = NULL;
 }
 
-struct pipes {
-  struct exec_fds child;
-  int parent_in;
-  int parent_out;
-  int parent_err;
-};
-
-static int open_pipe(int *read_end, int *write_end) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) < 0) return -1;
-  *read_end = ends[0];
-  *write_end = ends[1];
-  return 0;
-}
-
-static int open_terminal(struct pipes *pipes, struct winsize *size) {
-  if (openpty(&pipes->parent_out, &pipes->child.terminal, NULL, NULL, size) < 0) return -1;
-  fcntl(pipes->parent_out, F_SETFD, FD_CLOEXEC);
-  fcntl(pipes->child.terminal, F_SETFD, FD_CLOEXEC);
-  pipes->parent_in = fcntl(pipes->parent_out, F_DUPFD_CLOEXEC, 3);
-  return pipes->parent_in < 0 ? -1 : 0;
-}
-
-static int open_streams(struct pipes *pipes, const struct exec_spec *spec) {
-  if (open_pipe(&pipes->parent_out, &pipes->child.out) < 0 || open_pipe(&pipes->parent_err, &pipes->child.err) < 0) return -1;
-  return spec->wants_stdin ? open_pipe(&pipes->child.in, &pipes->parent_in) : 0;
-}
-
-static void set_nonblocking(int fd) {
-  if (fd >= 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
 /* Watches the parent's ends; what cannot be watched is closed, and the program sees a closed stream. */
-static void attach(struct exec *exec, struct pipes *pipes) {
+static void attach(struct exec *exec, struct exec_pipes *pipes) {
   int fds[2] = {pipes->parent_out, pipes->parent_err};
   for (int i = 0; i < 2; i++) {
     set_nonblocking(fds[i]);
@@ -293,10 +255,10 @@ static struct exec *make_exec(struct stream *stream) {
 }
 
 static const char *launch(struct exec *exec, struct exec_spec *spec) {
-  struct pipes pipes = {{-1, -1, -1, -1, -1}, -1, -1, -1};
+  struct exec_pipes pipes;
   const char *problem = NULL;
-  int opened = spec->wants_pty ? open_terminal(&pipes, &spec->size) : open_streams(&pipes, spec);
-  if (opened < 0 || open_pipe(&exec->failure_fd, &pipes.child.failure) < 0) problem = "the guest is out of file descriptors";
+  if (exec_pipes_open(&pipes, spec) < 0 || open_pipe(&exec->failure_fd, &pipes.child.failure) < 0)
+    problem = "the guest is out of file descriptors";
   if (!problem) {
     set_nonblocking(exec->failure_fd);
     exec->has_terminal = spec->wants_pty;
@@ -305,11 +267,7 @@ static const char *launch(struct exec *exec, struct exec_spec *spec) {
     if (exec->pid == 0) exec_child(spec, &pipes.child);
     if (exec->pid < 0) problem = "the guest cannot make a process";
   }
-  close_fd(pipes.child.in);
-  close_fd(pipes.child.out);
-  close_fd(pipes.child.err);
-  close_fd(pipes.child.terminal);
-  close_fd(pipes.child.failure);
+  exec_pipes_close_child(&pipes);
   attach(exec, &pipes);
   return problem;
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "exec_pipes.h"
 #include "loop.h"
 #include "sink.h"
 
@@ -233,10 +234,6 @@ static int pipe_or_null(bool wanted, bool to_child, int *parent_end) {
   fcntl(*parent_end, F_SETFL, O_NONBLOCK);
   fcntl(*parent_end, F_SETPIPE_SZ, PIPE_SIZE); /* a smaller pipe is only slower */
   return ends[to_child ? 0 : 1];
-}
-
-static void close_fd(int fd) {
-  if (fd >= 0) close(fd);
 }
 
 static bool launch(struct task *task, struct params params, task_body *body, int flags) {

@@ -158,13 +158,8 @@ class Http2GuestClient implements GuestClient {
   async #hello(timeoutMs: number): Promise<GuestHello> {
     const values = decodeParameters(await this.#call('/hello', new Parameters(), timeoutMs));
     const protocol = values.get(tag.protocol)?.readUInt8(0) ?? 0;
-    if (protocol !== PROTOCOL_VERSION) {
-      throw new BerthError(
-        'guest_unavailable',
-        {},
-        new Error(`guest speaks protocol ${protocol}, not ${PROTOCOL_VERSION}`),
-      );
-    }
+    // Not worth another try, unlike a guest that is still on its way.
+    if (protocol !== PROTOCOL_VERSION) throw new BerthError('unsupported', { feature: `guest protocol ${protocol}` });
     const text = (parameter: number): string => values.get(parameter)?.toString('utf8') ?? '';
     return { protocol, bootId: text(tag.bootId), kernel: text(tag.kernel) };
   }
@@ -200,13 +195,17 @@ class Http2GuestClient implements GuestClient {
 
   /** Sends a request. Failures up to here are `guest_unavailable`: nothing has reached the guest. */
   async #begin(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
-    const over = AbortSignal.any([AbortSignal.timeout(this.#connectTimeoutMs), this.#closed.signal]);
-    const session = await unless(over, this.#ensureSession());
+    const session = this.#session?.usable ? this.#session : await this.#sessionInTime();
     try {
       return session.request(path, parameters);
     } catch (error) {
       throw new BerthError('guest_unavailable', {}, error);
     }
+  }
+
+  #sessionInTime(): Promise<GuestSession> {
+    const over = AbortSignal.any([AbortSignal.timeout(this.#connectTimeoutMs), this.#closed.signal]);
+    return unless(over, this.#ensureSession());
   }
 
   #ensureSession(): Promise<GuestSession> {

@@ -12,6 +12,8 @@ export class GuestBody extends Duplex {
   constructor(stream: ClientHttp2Stream) {
     super({ allowHalfOpen: true });
     this.#stream = stream;
+    // It may break off before its caller listens, who then finds it destroyed with the error.
+    this.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) stream.pause();
     });

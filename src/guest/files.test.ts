@@ -260,10 +260,17 @@ describe('files', () => {
     await writeFile(join(dir, 'a'), 'x'.repeat(3_000_000));
     await chown(join(dir, 'a'), owner.uid, owner.gid);
     await writeFile(join(dir, 'z-secret'), 'secret', { mode: 0o600 });
-    const broken = client.downloadTar(dir, options).then((body) => buffer(body));
-    await assert.rejects(broken, (error: { code: string }) =>
-      ['guest_interrupted', 'guest_rejected'].includes(error.code),
+    const isBroken = (error: { code: string }): boolean => ['guest_interrupted', 'guest_rejected'].includes(error.code);
+    await assert.rejects(
+      client.downloadTar(dir, options).then((body) => buffer(body)),
+      isBroken,
     );
+    // Whoever looks at it later sees the same.
+    const late = client.downloadTar(dir, options).then(async (body) => {
+      await once(body, 'close');
+      return buffer(body);
+    });
+    await assert.rejects(late, isBroken);
   });
 
   const outside: readonly [string, string][] = [

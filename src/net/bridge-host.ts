@@ -73,6 +73,11 @@ export class BridgeHost {
     await runIpRemovals([...(await this.#tapRemoval(vm.tap)), ...this.#neighbourRemovals(vm)]);
   }
 
+  /** Removes a tap alone: its addresses are not the bridge's. */
+  async removeTap(tap: string): Promise<void> {
+    await runIpRemovals(await this.#tapRemoval(tap));
+  }
+
   async isPlugged(tap: string): Promise<boolean> {
     const link = await showLink(tap);
     return (

@@ -356,6 +356,40 @@ test('a second bridge beside the first touches nothing of it', async (t) => {
   assert.equal(await host.do('call', 'main', 'attached', vms.open), true);
 });
 
+test('leases from before a change of the addresses are cut off and can be detached', async (t) => {
+  const old = { bridge: 'moved0', address4: '172.19.0.1/24', address6: null, resolver: false as const };
+  const oldPlan = createBridgePlan(old);
+  const vmOfOld = (ipv4: string): VmNetwork => ({
+    ...vmAt('172.16.0.2', everything),
+    vmId: `old-${ipv4}`,
+    ipv4,
+    ipv6: null,
+    mac: oldPlan.macFor(ipv4),
+    tap: oldPlan.tapFor(ipv4),
+  });
+  const running = vmOfOld('172.19.0.2');
+  const stopped = vmOfOld('172.19.0.3');
+  await host.do('network', 'old', { ...old, stateDir });
+  t.after(() => host.do('call', 'moved', 'teardown'));
+  assert.equal(await host.do('call', 'old', 'reconcile', []), undefined);
+  assert.equal(await host.do('call', 'old', 'attach', running), undefined);
+
+  await host.do('network', 'moved', { ...old, address4: '172.20.0.1/24', stateDir });
+  assert.equal(await host.do('call', 'moved', 'reconcile', [running]), undefined);
+  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), []);
+  assert.ok(!(await host.run('nft', 'list', 'ruleset')).includes(running.ipv4));
+  assert.equal(await host.do('call', 'moved', 'attached', running), false);
+  assert.equal(await host.do('call', 'moved', 'attach', running), 'conflict');
+
+  const next = { ...running, vmId: 'next', ipv4: '172.20.0.2' };
+  assert.equal(await host.do('call', 'moved', 'attach', next), undefined);
+  assert.equal(await host.do('call', 'moved', 'detach', running), undefined);
+  assert.equal(await host.do('call', 'moved', 'attached', next), true, 'the tap is that of its next owner');
+  await host.ip(`tuntap add dev ${stopped.tap} mode tap`);
+  assert.equal(await host.do('call', 'moved', 'detach', stopped), undefined);
+  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), [next.tap]);
+});
+
 test('an interface of somebody else is not taken over', async () => {
   await host.ip('link add foreign0 type bridge');
   await host.do('network', 'foreign', {

@@ -4,7 +4,7 @@ import type { Log } from '../common/log.ts';
 import type { EngineNic } from '../engine/engine.ts';
 import { BridgeHost } from './bridge-host.ts';
 import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
-import { formatAddress, parseAddress } from './cidr.ts';
+import { canonicalAddress } from './cidr.ts';
 import { diagnoseBridge } from './diagnose.ts';
 import { enableForwarding } from './forwarding.ts';
 import type { Network, VmNetwork } from './network.ts';
@@ -71,7 +71,14 @@ class BridgeNetwork implements Network {
 
   reconcile(vms: readonly VmNetwork[]): Promise<void> {
     return this.#change('reconcile', async () => {
-      const rules = vms.map((vm) => readVmRules(this.plan, vm));
+      const rules = vms.filter((vm) => this.plan.holds(vm)).map((vm) => readVmRules(this.plan, vm));
+      for (const vm of vms) {
+        if (this.plan.holds(vm)) continue;
+        this.#log.warn(
+          { vm: vm.vmId, ipv4: vm.ipv4, ipv6: vm.ipv6 },
+          'a VM has addresses of another network and is cut off; stop and start it to give it others',
+        );
+      }
       // Rules come first: nothing that follows opens a way they do not guard.
       await applyNft(fullRuleset(this.#settings, rules));
       this.#vms = new Map(rules.map((vm) => [vm.tap, vm]));
@@ -101,17 +108,18 @@ class BridgeNetwork implements Network {
 
   detach(vm: VmNetwork): Promise<void> {
     return this.#change('detach', async () => {
-      const rules = readVmRules(this.plan, vm);
-      const before = this.#known().get(rules.tap);
+      const before = this.#known().get(vm.tap);
       // The lease has a new owner, whose tap this is now.
       if (before !== undefined && before.vmId !== vm.vmId) return;
-      await this.#host.unplug(rules);
+      if (this.plan.holds(vm)) await this.#host.unplug(readVmRules(this.plan, vm));
+      else if (this.plan.isTap(vm.tap)) await this.#host.removeTap(vm.tap);
       if (before !== undefined) await this.#replaceRules(before, undefined);
     });
   }
 
   attached(vm: VmNetwork): Promise<boolean> {
     return this.#change('look at', async () => {
+      if (!this.plan.holds(vm)) return false;
       const rules = readVmRules(this.plan, vm);
       return (
         (await this.#host.isPlugged(rules.tap)) && (await hasNftElement(witnessElement(this.#settings.table, rules)))
@@ -183,9 +191,4 @@ class BridgeNetwork implements Network {
       }
     });
   }
-}
-
-function canonicalAddress(text: string): string {
-  const { family, address } = parseAddress(text);
-  return formatAddress(family, address);
 }

@@ -1,6 +1,6 @@
 import { BerthError } from '../common/errors.ts';
 import { createAddressPool } from './address-pool.ts';
-import { type Cidr, formatAddress, networkOf, parseAddress, readInterface } from './cidr.ts';
+import { type Cidr, containsAddress, formatAddress, networkOf, parseAddress, readInterface } from './cidr.ts';
 import type { NetworkPlan } from './network.ts';
 
 /** Linux' limit on interface names, without the terminating zero. */
@@ -75,6 +75,12 @@ export function createBridgePlan(options: BridgePlanOptions): BridgePlan {
     ipv6For: (ipv4) => network6 && formatAddress(6, network6.address + hostOf(ipv4)),
     macFor: (ipv4) => macOf(network4.address + hostOf(ipv4)),
     tapFor: (ipv4) => `${tapPrefix}${hostOf(ipv4).toString(16)}`,
+    holds: ({ tap, mac, ipv4, ipv6 }) =>
+      tapPattern.test(tap) &&
+      /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac) &&
+      isGuestAddress(network4, gateway4.address, ipv4) &&
+      isHost(parseAddress(ipv4).address - network4.address, hostBits) &&
+      (ipv6 === null || (gateway6 !== null && network6 !== null && isGuestAddress(network6, gateway6.address, ipv6))),
   };
 }
 
@@ -93,6 +99,11 @@ export function linkLocalOf(mac: string): string {
 
 function asNetwork(own: Cidr): Cidr {
   return { ...own, address: networkOf(own.address, own.prefix, own.family) };
+}
+
+function isGuestAddress(network: Cidr, gateway: bigint, text: string): boolean {
+  const { family, address } = parseAddress(text);
+  return containsAddress(network, family, address) && address !== gateway;
 }
 
 /** Neither the network's own address (all zeros) nor broadcast (all ones). */

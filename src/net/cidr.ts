@@ -51,6 +51,12 @@ export function parseAddress(text: string): { readonly family: 4 | 6; readonly a
   return readAddress(text, text);
 }
 
+/** An address without a prefix as everybody writes it. */
+export function canonicalAddress(text: string): string {
+  const { family, address } = parseAddress(text);
+  return formatAddress(family, address);
+}
+
 export function formatCidr(cidr: Cidr): string {
   return `${formatAddress(cidr.family, cidr.address)}/${cidr.prefix}`;
 }

@@ -21,6 +21,9 @@ export interface VmNetwork {
   readonly egress: Egress;
 }
 
+/** What a VM is known by on the network for as long as it holds it. */
+export type Lease = Pick<VmNetwork, 'tap' | 'mac' | 'ipv4' | 'ipv6'>;
+
 export interface AddressPool {
   /** Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses. */
   candidates(): Iterable<string>;
@@ -43,6 +46,8 @@ export interface NetworkPlan {
   macFor(ipv4: string): string;
   /** The tap name that goes with an IPv4 lease; different for daemons with different bridges. */
   tapFor(ipv4: string): string;
+  /** False for a lease of another network: one given out before the network's addresses were changed. */
+  holds(lease: Lease): boolean;
 }
 
 export interface Network {
@@ -51,13 +56,18 @@ export interface Network {
   /**
    * Makes the host ready and replaces whatever rules of ours are there by exactly those of `vms`, atomically: bridge and
    * addresses, forwarding, the nftables table, the resolver. Removes taps of ours that no VM in `vms` owns.
-   * Safe to call at any time; running VMs keep their connections.
+   * Safe to call at any time; running VMs keep their connections. A VM whose lease the plan does not hold is left out, with
+   * a warning: it has no network until it is attached with another lease.
    */
   reconcile(vms: readonly VmNetwork[]): Promise<void>;
 
-  /** Rules first, then the tap: there is no moment at which the VM could send unfiltered. Idempotent. */
+  /**
+   * Rules first, then the tap: there is no moment at which the VM could send unfiltered. Idempotent.
+   *
+   * @throws BerthError `conflict` for a lease the plan does not hold
+   */
   attach(vm: VmNetwork): Promise<void>;
-  /** Removes tap and rules. Idempotent. */
+  /** Removes tap and rules, whatever network the lease is of. Idempotent. */
   detach(vm: VmNetwork): Promise<void>;
   /** True when tap and rules of the VM are in place. */
   attached(vm: VmNetwork): Promise<boolean>;

@@ -22,6 +22,14 @@ function vmWith(egress: Egress): VmNetwork {
 
 const isUnsupported = (error: unknown): boolean => error instanceof BerthError && error.code === 'unsupported';
 
+test('a lease of a bridge is none of its own', () => {
+  const { plan } = createUserNetwork();
+  const own = vmWith(full);
+  assert.equal(plan.holds(own), true);
+  assert.equal(plan.holds({ ...own, ipv4: '172.16.0.4' }), false);
+  assert.equal(plan.holds({ ...own, ipv6: 'fd00::4' }), false);
+});
+
 test('the pool leaves out what QEMU itself uses', () => {
   const { ipv4Pool } = createUserNetwork().plan;
   const addresses = [...ipv4Pool.candidates()];

@@ -2,7 +2,7 @@ import { BerthError } from '../common/errors.ts';
 import type { EngineNic } from '../engine/engine.ts';
 import { createAddressPool } from './address-pool.ts';
 import { macOf } from './bridge-plan.ts';
-import { parseAddress, readCidr } from './cidr.ts';
+import { containsAddress, parseAddress, readCidr } from './cidr.ts';
 import type { Egress, Network, NetworkPlan, VmNetwork } from './network.ts';
 
 export interface UserNetworkOptions {
@@ -40,6 +40,7 @@ const plan: NetworkPlan = {
   ipv6For: () => null,
   macFor: (ipv4) => macOf(parseAddress(ipv4).address),
   tapFor: (ipv4) => `user-${(parseAddress(ipv4).address - network.address).toString(16)}`,
+  holds: ({ ipv4, ipv6 }) => ipv6 === null && containsAddress(network, 4, parseAddress(ipv4).address),
 };
 
 class UserNetwork implements Network {

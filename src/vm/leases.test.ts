@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createBridgePlan } from '../net/bridge-plan.ts';
-import { allocateAddresses, allocateUid } from './leases.ts';
+import { allocateAddresses, allocateUid, currentAddresses } from './leases.ts';
 import type { Vm } from './model.ts';
 
 const plan = createBridgePlan({ bridge: 'berth0', address4: '10.9.0.1/29', address6: 'fd00::1/64', resolver: false });
@@ -41,5 +41,26 @@ describe('leases', () => {
     assert.equal(allocateAddresses([{ addresses: first } as Vm], plan).ipv4, '10.9.0.3');
     assert.equal(allocateUid([{ uid: 300_000 }, { uid: 300_002 }] as Vm[], 300_000), 300_001);
     assert.equal(allocateUid([], null), null);
+  });
+
+  it('are given anew when the network was changed, and clash with none from before', () => {
+    const changed = createBridgePlan({
+      bridge: 'berth0',
+      address4: '10.9.1.1/29',
+      address6: 'fd00::1/64',
+      resolver: false,
+    });
+    const vms: Vm[] = [];
+    for (const id of ['a', 'b']) vms.push({ id, addresses: allocateAddresses(vms, plan) } as Vm);
+    const [first, second] = vms as [Vm, Vm];
+    assert.deepEqual(currentAddresses(second, vms, plan), second.addresses);
+    assert.deepEqual(currentAddresses(second, vms, changed), {
+      ipv4: '10.9.1.3',
+      ipv6: 'fd00::3',
+      mac: '02:00:0a:09:01:03',
+      tap: 'berth0-3',
+    });
+    assert.equal(allocateAddresses([first], changed).ipv4, '10.9.1.3');
+    assert.equal(allocateAddresses(vms, changed).ipv4, '10.9.1.4');
   });
 });

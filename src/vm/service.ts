@@ -6,6 +6,7 @@ import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
 import { growDisk } from './grow-disk.ts';
+import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
 import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
@@ -277,7 +278,8 @@ export class Vms implements VmService {
   #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
     return this.#reservations.run('reserve', async () => {
       checkTotals(this.list(), vm, this.quotas, { active, exceptId: vm.id });
-      return this.#operations.begin(vm, operation);
+      const addresses = active ? currentAddresses(vm, this.list(), this.#deps.network.plan) : vm.addresses;
+      return this.#operations.begin({ ...vm, addresses }, operation);
     });
   }
 

@@ -85,9 +85,17 @@ export class BridgeHost {
     );
   }
 
-  /** Removes the taps of ours that belong to none of `vms`; returns their names. */
-  async removeOtherTaps(vms: readonly VmRules[]): Promise<readonly string[]> {
-    const owned = new Set(vms.map(({ tap }) => tap));
+  /**
+   * Takes those of `taps` that are there from the bridge. They are left to the processes that hold them: QEMU reads
+   * without pause from a tap that was removed.
+   */
+  async unplugTaps(taps: ReadonlySet<string>): Promise<void> {
+    const present = (await this.listTaps()).filter((tap) => taps.has(tap));
+    await runIpBatch(present.map((tap) => `link set dev ${tap} nomaster down`));
+  }
+
+  /** Removes the taps of ours that are not among `owned`; returns their names. */
+  async removeOtherTaps(owned: ReadonlySet<string>): Promise<readonly string[]> {
     const strays = (await this.listTaps()).filter((tap) => !owned.has(tap));
     await runIpRemovals(strays.map((tap) => `link del dev ${tap}`));
     return strays;

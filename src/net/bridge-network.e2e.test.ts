@@ -376,11 +376,18 @@ test('leases from before a change of the addresses are cut off and can be detach
 
   await host.do('network', 'moved', { ...old, address4: '172.20.0.1/24', stateDir });
   assert.equal(await host.do('call', 'moved', 'reconcile', [running]), undefined);
-  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), []);
+  const [link] = JSON.parse(await host.run('ip', '-j', 'link', 'show', 'dev', running.tap)) as {
+    master?: string;
+    flags: string[];
+  }[];
+  assert.deepEqual([link?.master, link?.flags.includes('UP')], [undefined, false]);
   assert.ok(!(await host.run('nft', 'list', 'ruleset')).includes(running.ipv4));
-  assert.equal(await host.do('call', 'moved', 'attached', running), false);
   assert.equal(await host.do('call', 'moved', 'attach', running), 'conflict');
+  assert.equal(await host.do('call', 'moved', 'attached', running), true, 'there is something to detach');
 
+  assert.equal(await host.do('call', 'moved', 'detach', running), undefined);
+  assert.equal(await host.do('call', 'moved', 'attached', running), false);
+  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), []);
   const next = { ...running, vmId: 'next', ipv4: '172.20.0.2' };
   assert.equal(await host.do('call', 'moved', 'attach', next), undefined);
   assert.equal(await host.do('call', 'moved', 'detach', running), undefined);

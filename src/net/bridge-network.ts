@@ -72,8 +72,8 @@ class BridgeNetwork implements Network {
   reconcile(vms: readonly VmNetwork[]): Promise<void> {
     return this.#change('reconcile', async () => {
       const rules = vms.filter((vm) => this.plan.holds(vm)).map((vm) => readVmRules(this.plan, vm));
-      for (const vm of vms) {
-        if (this.plan.holds(vm)) continue;
+      const foreign = vms.filter((vm) => !this.plan.holds(vm));
+      for (const vm of foreign) {
         this.#log.warn(
           { vm: vm.vmId, ipv4: vm.ipv4, ipv6: vm.ipv6 },
           'a VM has addresses of another network and is cut off; stop and start it to give it others',
@@ -84,7 +84,8 @@ class BridgeNetwork implements Network {
       this.#vms = new Map(rules.map((vm) => [vm.tap, vm]));
       await this.#host.ensureBridge();
       await enableForwarding(this.plan.gateway6 !== null);
-      const strays = await this.#host.removeOtherTaps(rules);
+      await this.#host.unplugTaps(new Set(foreign.map(({ tap }) => tap)));
+      const strays = await this.#host.removeOtherTaps(new Set(vms.map(({ tap }) => tap)));
       if (strays.length > 0) this.#log.info({ taps: strays }, 'removed taps that belong to no VM');
       await this.#host.syncNeighbours(rules);
       await this.#resolver?.start();
@@ -119,7 +120,7 @@ class BridgeNetwork implements Network {
 
   attached(vm: VmNetwork): Promise<boolean> {
     return this.#change('look at', async () => {
-      if (!this.plan.holds(vm)) return false;
+      if (!this.plan.holds(vm)) return (await this.listTaps()).includes(vm.tap);
       const rules = readVmRules(this.plan, vm);
       return (
         (await this.#host.isPlugged(rules.tap)) && (await hasNftElement(witnessElement(this.#settings.table, rules)))
@@ -151,7 +152,7 @@ class BridgeNetwork implements Network {
   teardown(): Promise<void> {
     return this.#change('tear down', async () => {
       await this.#resolver?.stop();
-      await this.#host.removeOtherTaps([]);
+      await this.#host.removeOtherTaps(new Set());
       await this.#host.removeBridge();
       await applyNft(removeTables(this.#settings.table));
       this.#vms = null;

@@ -56,8 +56,8 @@ export interface Network {
   /**
    * Makes the host ready and replaces whatever rules of ours are there by exactly those of `vms`, atomically: bridge and
    * addresses, forwarding, the nftables table, the resolver. Removes taps of ours that no VM in `vms` owns.
-   * Safe to call at any time; running VMs keep their connections. A VM whose lease the plan does not hold is left out, with
-   * a warning: it has no network until it is attached with another lease.
+   * Safe to call at any time; running VMs keep their connections. A VM whose lease the plan does not hold is cut off, with
+   * a warning: it gets no rules, and its tap is taken from the bridge until it is detached.
    */
   reconcile(vms: readonly VmNetwork[]): Promise<void>;
 
@@ -69,7 +69,7 @@ export interface Network {
   attach(vm: VmNetwork): Promise<void>;
   /** Removes tap and rules, whatever network the lease is of. Idempotent. */
   detach(vm: VmNetwork): Promise<void>;
-  /** True when tap and rules of the VM are in place. */
+  /** True when tap and rules of the VM are in place; where the plan does not hold its lease, while its tap is there. */
   attached(vm: VmNetwork): Promise<boolean>;
 
   nic(vm: VmNetwork): EngineNic;

@@ -102,7 +102,7 @@ function qemuArguments(options: QemuGuestOptions, dir: string, disk: string, tsc
     ],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...['-kernel', options.kernel, '-initrd', join(dir, 'initrd')],
-    ...['-append', `console=ttyS0 panic=-1 quiet nokaslr tsc=reliable tsc_early_khz=${tscKhz}`],
+    ...['-append', `console=ttyS0 panic=-1 quiet cryptomgr.notests tsc=reliable tsc_early_khz=${tscKhz}`],
     ...['-chardev', `file,id=console,path=${join(dir, 'console.log')}`, '-serial', 'chardev:console'],
     ...['-drive', `id=disk,if=none,format=qcow2,file=${disk}`, '-device', 'virtio-blk-device,drive=disk'],
     ...[

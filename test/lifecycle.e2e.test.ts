@@ -3,10 +3,18 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { runCommand } from '../src/common/command.ts';
 import { createVm, exec, expectStatus, output, vmState, type WireVm } from './support/api.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
 import { noTraces, traces } from './support/leftovers.ts';
+
+/** The uid the process of a daemon's only VM runs under. */
+async function uidOfVm({ home }: TestDaemon): Promise<number> {
+  const [pid, ...others] = (await traces(home)).processes;
+  assert.deepEqual(others, []);
+  return Number(/^Uid:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
 
 describe('a VM', () => {
   let daemon: TestDaemon;
@@ -81,7 +89,7 @@ describe('a VM', () => {
   it('runs under a uid of its own, sandboxed, and its files are closed to others', async () => {
     const [pid] = (await traces(daemon.home)).processes;
     const status = await readFile(`/proc/${pid}/status`, 'utf8');
-    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+    const uid = await uidOfVm(daemon);
     assert.ok(uid >= 300_000, `uid ${uid}`);
     assert.match(status, /^Seccomp:\s+2$/m);
     assert.match(status, /^NoNewPrivs:\s+1$/m);
@@ -112,6 +120,30 @@ describe('a VM', () => {
     daemon = await daemon.restart({ env: { BERTH_FAILPOINT: 'create.guest.after=error' } });
     await expectStatus(daemon, 500, 'POST', '/v1/vms', { cpu: 1, memMb: 256, allowIps: [] });
     assert.deepEqual(await traces(daemon.home), noTraces);
+  });
+});
+
+describe('a changed network address', () => {
+  it('cuts off VMs that run, gives them another address at their next start, and lets all be removed', async () => {
+    await using before = await startDaemon();
+    const vms = [await createVm(before), await createVm(before)];
+    const [running, stopped] = vms as [WireVm, WireVm];
+    await expectStatus(before, 204, 'POST', `/v1/vms/${stopped.id}/stop`);
+    await before.kill();
+    await using after = await before.restart({ env: { BERTH_NETWORK_ADDRESS: '172.16.9.1/24' } });
+    assert.equal(await vmState(after, running.id), 'RUNNING');
+    const [tap, ...otherTaps] = (await traces(after.home)).taps;
+    assert.deepEqual(otherTaps, []);
+    const { stdout } = await runCommand('ip', ['link', 'show', 'dev', tap!]);
+    assert.match(stdout, /state DOWN/);
+    assert.doesNotMatch(stdout, / master /);
+
+    await expectStatus(after, 204, 'POST', `/v1/vms/${stopped.id}/start`);
+    const { guestIp } = await expectStatus<WireVm>(after, 200, 'GET', `/v1/vms/${stopped.id}`);
+    assert.match(guestIp, /^172\.16\.9\./);
+    assert.ok((await output(after, stopped.id, 'ip -4 addr')).includes(`${guestIp}/24`));
+    for (const vm of vms) await expectStatus(after, 204, 'DELETE', `/v1/vms/${vm.id}`);
+    assert.deepEqual(await traces(after.home), noTraces);
   });
 });
 
@@ -160,6 +192,9 @@ describe('daemons with different data directories', () => {
     const [mine, theirs] = await Promise.all([createVm(one), createVm(other)]);
     assert.equal(mine.guestIp, '172.16.0.2');
     assert.equal(theirs.guestIp, '172.16.1.2');
+    const uids = await Promise.all([one, other].map(uidOfVm));
+    assert.equal(Math.abs(uids[0]! - uids[1]!) % 10_000, 0, `uids ${uids}`);
+    assert.notEqual(uids[0], uids[1]);
     await expectStatus(one, 404, 'GET', `/v1/vms/${theirs.id}`);
     await one.kill();
     await using again = await one.restart();

@@ -17,6 +17,7 @@ import { openImages } from './images.ts';
 import { openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
 import type { Config } from './settings.ts';
+import { claimUidBlock } from './uid-block.ts';
 
 /** Everything behind the APIs, on one data directory. */
 export interface Host {
@@ -56,7 +57,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
     announce,
     log,
   });
-  const uidBase = process.getuid?.() === 0 ? config['engine.uid_base'] : null;
+  const uidBase = process.getuid?.() === 0 ? await claimUidBlock(home, config['engine.uid_base']) : null;
   const network = await openNetwork(config, log);
   stack.defer(() => network.close());
   const engine = new QemuEngine({

@@ -53,7 +53,11 @@ export const settings = {
   'engine.stop_grace_seconds': setting(count(1, maxSeconds), 10, 'time a guest has to power off before stronger means'),
   'engine.limit_cpu': setting(flag, true, 'hold a VM to one core for each of its vCPUs'),
   'engine.memory_overhead_mib': setting(count(), 384, 'memory of a VM process beside the guest memory; 0: no limit'),
-  'engine.uid_base': setting(count(1000), 300_000, 'first of the 10000 user ids VM processes run under, when root'),
+  'engine.uid_base': setting(
+    count(1000),
+    300_000,
+    'first user id for VM processes, when root; a data directory takes 10000',
+  ),
   'network.mode': setting(z.enum(['auto', 'bridge', 'user']), 'auto', 'bridge needs root; auto: bridge for root'),
   'network.bridge': setting(z.string().regex(/^[a-zA-Z][a-zA-Z0-9_]{0,11}$/), 'berth0', 'name of the bridge'),
   'network.address': setting(z.string(), '172.16.0.1/24', 'IPv4 address and prefix of the bridge'),

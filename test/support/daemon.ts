@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from '../../src/common/command.ts';
 
@@ -61,16 +62,11 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     ),
     ...options.env,
   };
-  await rm(join(home, 'listeners.json'), { force: true });
   const child = spawn(berth, ['serve', '--stop-vms'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const output = collect(child);
   const ended = once(child, 'exit').then(([code]) => code as number | null);
-  const url = await Promise.race([
-    waitForListener(home),
-    ended.then((code) => {
-      throw new Error(`the daemon ended (${code}):\n${output()}`);
-    }),
-  ]);
+  const url = await waitForListener(home, () => child.exitCode !== null || child.signalCode !== null);
+  if (url === null) throw new Error(`the daemon ended (${await ended}):\n${output()}`);
   const daemon: TestDaemon = {
     url,
     apiKey: env.BERTH_API_KEY,
@@ -100,7 +96,11 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
       await ended;
     },
     [Symbol.asyncDispose]: () => daemon.stop(),
-    restart: (again = {}) => startDaemon({ home, env: again.env ?? options.env ?? {} }),
+    async restart(again = {}) {
+      // A daemon that was killed leaves the file behind, and it would be taken for the next one's.
+      await rm(join(home, 'listeners.json'), { force: true });
+      return startDaemon({ home, env: again.env ?? options.env ?? {} });
+    },
   };
   return daemon;
 }
@@ -113,10 +113,12 @@ function collect(child: ChildProcess): () => string {
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
-async function waitForListener(home: string): Promise<string> {
-  for (;;) {
+/** The URL the daemon publishes when it answers; null when it ends before that. */
+async function waitForListener(home: string, hasEnded: () => boolean): Promise<string | null> {
+  while (!hasEnded()) {
     const text = await readFile(join(home, 'listeners.json'), 'utf8').catch(() => null);
     if (text !== null) return (JSON.parse(text) as Record<string, string>)['run-dat-sheesh']!;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
+  return null;
 }

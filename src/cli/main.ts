@@ -1,10 +1,9 @@
 import { Command, CommanderError, Option } from 'commander';
-import { ConfigError, loadConfig } from '../daemon/config.ts';
+import { loadConfig } from '../daemon/config.ts';
 import { type Config, flagName, type SettingKey, settingKeys, settings } from '../daemon/settings.ts';
-import { HomeLockedError } from '../store/lock.ts';
-import { NewerSchemaError } from '../store/migrations.ts';
 import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
+import { describeFailure } from './failure.ts';
 import { buildImageCommand } from './image.ts';
 import { serve } from './serve.ts';
 
@@ -40,7 +39,11 @@ withSettings(image.command('build').description('build an image from its recipe 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = report(error);
+  if (error instanceof CommanderError) process.exitCode = error.exitCode;
+  else {
+    console.error(describeFailure(error) ?? error);
+    process.exitCode = 1;
+  }
 }
 
 /** Adds `--config` and a flag for every setting. */
@@ -62,13 +65,4 @@ function configFrom(options: Record<string, unknown>): Config {
 
 function camelCase(flag: string): string {
   return flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
-}
-
-/** Prints what went wrong, without a stack when the person at the keyboard can do something about it. */
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode;
-  const isExpected =
-    error instanceof ConfigError || error instanceof HomeLockedError || error instanceof NewerSchemaError;
-  console.error(isExpected ? `berth: ${error.message}` : error);
-  return 1;
 }

@@ -13,6 +13,7 @@ import { SnapshotStore } from '../store/snapshot-store.ts';
 import { VmStore } from '../store/vm-store.ts';
 import { VmLayout } from '../vm/layout.ts';
 import { Vms } from '../vm/service.ts';
+import { ConfigError } from './config.ts';
 import { openImages } from './images.ts';
 import { openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
@@ -38,7 +39,7 @@ const longestHome = 43;
 export async function openHost(config: Config, announce: (line: string) => void, log: Log): Promise<Host> {
   const { home } = config;
   if (Buffer.byteLength(home) > longestHome)
-    throw new Error(`the path of the data directory may have at most ${longestHome} bytes: ${home}`);
+    throw new ConfigError(`the path of the data directory may have at most ${longestHome} bytes: ${home}`);
   await mkdir(home, { recursive: true });
   // VM processes under their own uids pass through to their files, and may list nothing.
   await chmod(home, 0o711);

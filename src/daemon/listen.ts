@@ -1,6 +1,7 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import type { FastifyInstance } from 'fastify';
+import { ConfigError } from './config.ts';
 
 /**
  * Opens a listener at `host:port`, `[ipv6]:port` or `unix:/path` and returns its URL, with the port that was chosen when
@@ -9,7 +10,7 @@ import type { FastifyInstance } from 'fastify';
 export async function listen(app: FastifyInstance, address: string): Promise<string> {
   if (address.startsWith('unix:')) {
     const path = address.slice('unix:'.length);
-    if (await answers(path)) throw new Error(`${path} is in use`);
+    if (await answers(path)) throw new ConfigError(`listen address unix:${path} is in use`);
     await rm(path, { force: true });
     await app.listen({ path });
     await chmod(path, 0o660);

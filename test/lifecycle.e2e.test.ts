@@ -8,6 +8,7 @@ import { createVm, exec, expectStatus, output, vmState, type WireVm } from './su
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
 import { noTraces, traces } from './support/leftovers.ts';
+import { runBerth } from './support/serve.ts';
 
 /** The uid the process of a daemon's only VM runs under. */
 async function uidOfVm({ home }: TestDaemon): Promise<number> {
@@ -204,6 +205,9 @@ describe('daemons with different data directories', () => {
 
   it('refuse a directory that is in use', async () => {
     await using one = await startDaemon();
-    await assert.rejects(startDaemon({ home: one.home }), /another daemon uses/);
+    const { code, stderr } = await runBerth(['serve'], { BERTH_HOME: one.home });
+    assert.equal(code, 1);
+    assert.match(stderr, /another daemon uses/);
+    await expectStatus(one, 200, 'GET', '/v1/vms');
   });
 });

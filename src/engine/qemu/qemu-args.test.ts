@@ -38,7 +38,7 @@ test('the basic arguments', () => {
     ['-m', ['512M']],
     ['-kernel', ['/k']],
     ['-initrd', ['/i']],
-    ['-append', ['console=ttyS0 panic=-1 tsc_early_khz=2000000 quiet']],
+    ['-append', ['console=ttyS0 panic=-1 tsc_early_khz=2000000 tsc=reliable quiet']],
     ['-action', ['reboot=shutdown,shutdown=poweroff,panic=exit-failure']],
   ];
   for (const [option, expected] of rows) assert.deepEqual(values(args, option), expected, option);

@@ -150,7 +150,8 @@ function memoryBackend(spec: EngineVmSpec, host: QemuHost): string[] {
 
 function kernelCommandLine(spec: EngineVmSpec, host: QemuHost): string {
   // Without KVM there is no clock to calibrate the counter with, and a kernel that guesses may hang.
-  const clock = host.acceleration === 'tcg' && host.tscKhz !== null ? [`tsc_early_khz=${host.tscKhz}`] : [];
+  const clock =
+    host.acceleration === 'tcg' && host.tscKhz !== null ? [`tsc_early_khz=${host.tscKhz}`, 'tsc=reliable'] : [];
   return ['console=ttyS0', 'panic=-1', ...clock, ...spec.kernelArgs].join(' ');
 }
 

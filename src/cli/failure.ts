@@ -1,6 +1,6 @@
 import { BerthError } from '../common/errors.ts';
 import { ConfigError } from '../daemon/config.ts';
-import { HomeLockedError } from '../store/lock.ts';
+import { LockedError } from '../store/lock.ts';
 import { NewerSchemaError } from '../store/migrations.ts';
 
 /** What the system says of a listener's address that cannot be had. */
@@ -22,7 +22,7 @@ export function describeFailure(error: unknown): string | null {
 }
 
 function reasonOf(error: unknown): string | null {
-  if (error instanceof ConfigError || error instanceof HomeLockedError || error instanceof NewerSchemaError)
+  if (error instanceof ConfigError || error instanceof LockedError || error instanceof NewerSchemaError)
     return error.message;
   if (error instanceof BerthError && error.code !== 'internal') {
     const cause = error.cause instanceof Error ? ` (${error.cause.message})` : '';

@@ -15,7 +15,7 @@ import { VmLayout } from '../vm/layout.ts';
 import { Vms } from '../vm/service.ts';
 import { ConfigError } from './config.ts';
 import { openImages } from './images.ts';
-import { openNetwork } from './network.ts';
+import { lockBridge, openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
 import type { Config } from './settings.ts';
 import { claimUidBlock } from './uid-block.ts';
@@ -60,6 +60,10 @@ export async function openHost(config: Config, announce: (line: string) => void,
   });
   const uidBase = process.getuid?.() === 0 ? await claimUidBlock(home, config['engine.uid_base']) : null;
   const network = await openNetwork(config, log);
+  if (network.plan.kind === 'bridge') {
+    const bridge = await lockBridge(config['network.bridge']);
+    stack.defer(() => bridge.release());
+  }
   stack.defer(() => network.close());
   const engine = new QemuEngine({
     accel: config['engine.accel'],

@@ -1,11 +1,26 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../common/log.ts';
 import { createBridgeNetwork } from '../net/bridge-network.ts';
 import type { Network } from '../net/network.ts';
 import { createUserNetwork } from '../net/user-network.ts';
+import { type FileLock, lockFile } from '../store/lock.ts';
 import { ConfigError } from './config.ts';
 import type { Config } from './settings.ts';
+
+/**
+ * Two daemons on one bridge would each remove the other's taps and rules. The lock is per network namespace, since bridges
+ * are; it goes with the process that has it.
+ */
+export async function lockBridge(bridge: string): Promise<FileLock> {
+  const locks = '/run/berth';
+  await mkdir(locks, { recursive: true, mode: 0o700 });
+  const namespace = (await readlink('/proc/self/ns/net')).replaceAll(/\D/g, '');
+  return lockFile(
+    join(locks, `bridge-${namespace}-${bridge}.db`),
+    `another daemon uses the bridge ${bridge}: stop it, or set network.bridge and network.address`,
+  );
+}
 
 /** The network as configured: a bridge for root, user mode for everybody else, unless one of them is asked for. */
 export async function openNetwork(config: Config, log: Log): Promise<Network> {

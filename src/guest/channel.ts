@@ -10,22 +10,39 @@ import { echo, makeNonce, marker, Seeker, Stuffer } from './resync.ts';
  */
 const RESEND_MS = 1000;
 
-/** The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are. */
-class SessionStream extends Duplex {
+/**
+ * The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are. When the channel ends or
+ * breaks, `isBroken` is set and `broken` emitted, and nothing else: Node's HTTP/2 brings the process down when a stream ends
+ * under it while it begins to write. Whoever has the session ends that.
+ */
+export class SessionStream extends Duplex {
   readonly #raw: Duplex;
   readonly #stuffer = new Stuffer();
+  #isBroken = false;
 
   constructor(raw: Duplex, first: Buffer) {
-    super({ allowHalfOpen: false });
+    super();
     this.#raw = raw;
     if (first.length > 0) this.push(first);
     raw.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) raw.pause();
     });
-    raw.on('end', () => this.push(null));
-    raw.on('error', (error) => this.destroy(error));
-    raw.on('close', () => this.destroy());
+    const breakOff = (): void => {
+      if (this.#isBroken) return;
+      this.#isBroken = true;
+      this.emit('broken');
+    };
+    // An error is followed by `close`.
+    raw
+      .on('end', breakOff)
+      .on('close', breakOff)
+      .on('error', () => {});
+    if (raw.destroyed) breakOff();
     raw.pause();
+  }
+
+  get isBroken(): boolean {
+    return this.#isBroken;
   }
 
   override _read(): void {
@@ -44,7 +61,8 @@ class SessionStream extends Duplex {
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    this.#raw.end(done);
+    if (this.#raw.destroyed) done();
+    else this.#raw.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
@@ -54,12 +72,12 @@ class SessionStream extends Duplex {
 
   #send(parts: readonly Buffer[], done: (error?: Error | null) => void): void {
     if (this.#raw.destroyed) {
-      done(new Error('the channel is closed'));
+      done();
       return;
     }
     this.#raw.cork();
     for (const [index, part] of parts.entries()) {
-      if (index === parts.length - 1) this.#raw.write(part, done);
+      if (index === parts.length - 1) this.#raw.write(part, () => done());
       else this.#raw.write(part);
     }
     this.#raw.uncork();
@@ -70,8 +88,8 @@ class SessionStream extends Duplex {
  * Begins a session: sends the marker and drops what an earlier session left behind, until the guest's echo. Rejects, with
  * the channel destroyed, when it closes or the signal fires first.
  */
-export function beginSession(raw: Duplex, signal: AbortSignal): Promise<Duplex> {
-  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+export function beginSession(raw: Duplex, signal: AbortSignal): Promise<SessionStream> {
+  const { promise, resolve, reject } = Promise.withResolvers<SessionStream>();
   const nonce = makeNonce();
   const seeker = new Seeker(echo(nonce));
   const send = (): void => {

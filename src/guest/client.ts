@@ -103,13 +103,24 @@ class Http2GuestClient implements GuestClient {
     tar.once('close', () => {
       if (!tar.readableEnded) cancel(stream);
     });
+    // A guest that takes nothing any more must not hold on to the archive for ever.
+    let isStuck = false;
+    const timer = setTimeout(() => {
+      isStuck = true;
+      // What is cancelled takes everything at once, and drops it.
+      tar.unpipe(stream).pause();
+      cancel(stream);
+    }, this.#operationTimeoutMs);
+    tar.on('data', () => timer.refresh());
     tar.pipe(stream);
     try {
       // The guest may answer, with an error, before it has all of the archive.
       await awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
     } catch (error) {
+      if (isStuck) throw new BerthError('deadline_exceeded', { operation: 'The upload' }, error);
       throw sourceError ?? error;
     } finally {
+      clearTimeout(timer);
       tar.unpipe(stream);
       tar.destroy();
     }

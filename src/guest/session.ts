@@ -1,10 +1,9 @@
 /** One HTTP/2 session with a guest, and the failures it maps to. */
 
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
-import type { Duplex } from 'node:stream';
 
 import { BerthError } from '../common/errors.ts';
-import { beginSession } from './channel.ts';
+import { beginSession, type SessionStream } from './channel.ts';
 import type { OpenChannel } from './guest.ts';
 import { SESSION_WINDOW, sessionOptions } from './limits.ts';
 
@@ -13,21 +12,26 @@ const MAX_ERROR_TEXT = 512;
 
 export class GuestSession {
   readonly #http2: ClientHttp2Session;
-  readonly #channel: Duplex;
+  readonly #channel: SessionStream;
 
-  private constructor(http2: ClientHttp2Session, channel: Duplex) {
+  private constructor(http2: ClientHttp2Session, channel: SessionStream) {
     this.#http2 = http2;
     this.#channel = channel;
     // The streams report what went wrong to whoever is concerned.
     http2.on('error', () => {});
-    http2.on('connect', () => http2.setLocalWindowSize(SESSION_WINDOW));
+    // A guest that sends garbage right away has ended the session before it is told of.
+    http2.on('connect', () => {
+      if (!http2.destroyed) http2.setLocalWindowSize(SESSION_WINDOW);
+    });
     http2.on('goaway', () => this.close());
+    channel.once('broken', () => this.close());
   }
 
   /** Rejects with `guest_unavailable` when no session comes about. */
   static async open(openChannel: OpenChannel, signal: AbortSignal): Promise<GuestSession> {
     try {
       const channel = await beginSession(await openChannel(), signal);
+      if (channel.isBroken) throw new Error('the channel broke at once');
       return new GuestSession(connect('http://guest', { ...sessionOptions, createConnection: () => channel }), channel);
     } catch (error) {
       throw new BerthError('guest_unavailable', {}, error);

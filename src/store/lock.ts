@@ -1,32 +1,38 @@
 import { chmodSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
-/** Another daemon runs on the data directory. */
-export class HomeLockedError extends Error {
-  constructor(home: string) {
-    super(`another daemon uses ${home}: stop it, or choose another BERTH_HOME`);
-    this.name = 'HomeLockedError';
+/** Somebody else holds a lock; the message says who and what to do. */
+export class LockedError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'LockedError';
   }
 }
 
-export interface HomeLock {
+export interface FileLock {
   release(): void;
 }
 
 /**
- * Takes the one lock of a data directory. Node has no flock, so the lock is SQLite's own: an exclusive transaction on a
- * file of its own, which the kernel lets go of when the process dies, however it dies.
+ * Takes a lock that one process at a time can have. Node has no flock, so the lock is SQLite's own: an exclusive
+ * transaction on a file of its own, which the kernel lets go of when the process dies, however it dies.
+ *
+ * @throws LockedError with `message` when another process has it
  */
-export function lockHome(home: string): HomeLock {
-  const path = `${home}/lock.db`;
+export function lockFile(path: string, message: string): FileLock {
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
     chmodSync(path, 0o600);
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;');
   } catch (error) {
     database.close();
-    if (String(error).includes('locked')) throw new HomeLockedError(home);
+    if (String(error).includes('locked')) throw new LockedError(message);
     throw error;
   }
   return { release: () => database.close() };
+}
+
+/** The one lock of a data directory. */
+export function lockHome(home: string): FileLock {
+  return lockFile(`${home}/lock.db`, `another daemon uses ${home}: stop it, or choose another BERTH_HOME`);
 }

@@ -11,7 +11,7 @@ import { ActivityRows } from './activity-rows.ts';
 import { ApiKeyRows } from './api-key-rows.ts';
 import { type Database, openDatabase } from './database.ts';
 import { ExecLogRows } from './exec-log-rows.ts';
-import { HomeLockedError, lockHome } from './lock.ts';
+import { LockedError, lockHome } from './lock.ts';
 import { NewerSchemaError } from './migrations.ts';
 import { commitRelaxed } from './relaxed-commit.ts';
 import type { Schema } from './schema.ts';
@@ -228,7 +228,7 @@ describe('the data directory', () => {
       lockHome(${JSON.stringify(dir)}); process.kill(process.pid, 'SIGKILL');`;
     assert.throws(() => execFileSync(process.execPath, ['--input-type=module', '-e', take], { stdio: 'ignore' }));
     const lock = lockHome(dir);
-    assert.throws(() => lockHome(dir), HomeLockedError);
+    assert.throws(() => lockHome(dir), LockedError);
     lock.release();
     lockHome(dir).release();
   });

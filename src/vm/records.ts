@@ -1,13 +1,19 @@
 import { BerthError } from '../common/errors.ts';
+import type { Log } from '../common/log.ts';
 import type { Vm, VmEvent } from './model.ts';
 
 /** Every VM's current record in memory, as the store has it. One daemon owns a data directory, so nobody else changes it. */
 export class Records {
+  readonly #log: Log;
   readonly #byId = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
   #revision = 0;
   #eventId = 0;
   readonly #listeners = new Set<(event: VmEvent) => void>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
 
   get revision(): number {
     return this.#revision;
@@ -52,7 +58,14 @@ export class Records {
       vmId,
       ...(snapshotId === undefined ? {} : { snapshotId }),
     };
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // What has happened has happened: a listener's trouble is not the operation's.
+        this.#log.error({ err: error, event: type }, 'a listener failed');
+      }
+    }
   }
 
   subscribe(listener: (event: VmEvent) => void): () => void {

@@ -29,7 +29,7 @@ const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
 /** The one door through which VMs are changed: validates, reserves, journals, runs the steps. */
 export class Vms implements VmService {
   readonly #deps: VmDependencies;
-  readonly #records = new Records();
+  readonly #records: Records;
   readonly #live: LiveVms;
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
@@ -41,6 +41,7 @@ export class Vms implements VmService {
 
   private constructor(deps: VmDependencies) {
     this.#deps = deps;
+    this.#records = new Records(deps.log);
     this.#live = new LiveVms({ ...deps, onExit: (exit) => this.#onExit(exit) });
     this.#operations = new Operations(deps, this.#live, this.#records);
     this.#snapshots = new Snapshots(this.#operations);

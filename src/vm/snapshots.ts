@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
 import type { CreateVm, Snapshot, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
@@ -9,6 +10,9 @@ import { snapshotPlan } from './plans.ts';
 import { checkSpace } from './reservation.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
+
+/** Every snapshot adds a layer to the VM's disk, and QEMU opens, and looks through, every one of them. */
+const maxLayers = 32;
 
 /** The snapshots there are, and the making of them. */
 export class Snapshots {
@@ -51,6 +55,9 @@ export class Snapshots {
     const { maxSnapshots } = deps.settings.quotas;
     if (this.#byId.size >= maxSnapshots)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
+    const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
+    if (layers > maxLayers)
+      throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `layers=${maxLayers} of one disk` });
     await checkSpace(deps.layout.home);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');

@@ -33,7 +33,10 @@ function unsupportedMediaType(request: FastifyRequest): string {
 function berthAnswer(error: BerthError, request: FastifyRequest): ErrorAnswer {
   const traits = request.routeOptions.config.runDatSheesh;
   if (error.code === 'wrong_state' && traits?.needs !== undefined) {
-    return { status: 409, message: `VM must be ${traits.needs} (state=${wireState(String(error.params.actual))})` };
+    return {
+      status: 409,
+      message: `VM must be ${traits.needs} (state=${wireState(String(error.params.state ?? error.params.actual))})`,
+    };
   }
   if (error.code === 'vm_not_found' && traits?.vmNotFound !== undefined) {
     return { status: 404, message: traits.vmNotFound };

@@ -18,11 +18,11 @@ const maxArgumentBytes = 100_000;
 
 const enterDirectory = 'cd -- "$1" 2>/dev/null || cd /workspace 2>/dev/null || cd /; ';
 // A login shell as promised; images without bash have some other sh. $2 is the script.
-const shellWithArgument = `${enterDirectory}if [ -x /bin/bash ]; then exec /bin/bash -lc "$2"; else exec /bin/sh -lc "$2"; fi`;
+const shellWithArgument = `${enterDirectory}if [ -x /bin/bash ]; then exec /bin/bash -lc -- "$2"; else exec /bin/sh -lc -- "$2"; fi`;
 const evaluateInput = `'eval "$(cat <&3)" 3<&-'`;
 const shellWithInput =
   `${enterDirectory}exec 3<&0 </dev/null; ` +
-  `if [ -x /bin/bash ]; then exec /bin/bash -lc ${evaluateInput}; else exec /bin/sh -lc ${evaluateInput}; fi`;
+  `if [ -x /bin/bash ]; then exec /bin/bash -lc -- ${evaluateInput}; else exec /bin/sh -lc -- ${evaluateInput}; fi`;
 
 function shellQuote(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;

@@ -92,9 +92,15 @@ export const shutdownStep: Step<OperationContext> = {
   async run({ deps, live, vm, detail }) {
     const dir = deps.layout.run(vm.id);
     const graceMs = typeof detail.graceMs === 'number' ? detail.graceMs : deps.settings.stopGraceMs;
-    const { state } = await deps.engine.observe(vm.id, dir);
-    if (state === 'absent') return;
-    if (state === 'paused') await deps.engine.resume(vm.id, dir);
+    try {
+      const { state } = await deps.engine.observe(vm.id, dir);
+      if (state === 'absent') return;
+      if (state === 'paused') await deps.engine.resume(vm.id, dir);
+    } catch (error) {
+      // A process that does not answer cannot be asked for anything: the next step ends it.
+      deps.log.warn({ err: error, vm: vm.id }, 'a VM process does not answer');
+      return;
+    }
     const guest = live.get(vm.id)?.guest;
     if (guest) {
       const accepted = await withDeadline(guest.powerOff(), graceMs);

@@ -40,7 +40,8 @@ export const switchStep: Step<OperationContext> = {
   name: 'switch',
   async run({ deps, live, vm, detail }) {
     const running = live.get(vm.id);
-    if (!running) throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED' });
+    if (!running)
+      throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED', state: 'stopped' });
     await running.guest.sync();
     const begun = performance.now();
     await running.guest.freeze(maxFreezeMs);

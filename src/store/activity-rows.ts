@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from 'node:timers/promises';
 import type { Database } from './database.ts';
 import { commitRelaxed } from './relaxed-commit.ts';
 
@@ -23,6 +24,8 @@ export class ActivityRows<E extends string = string> {
   }
 
   async record(activity: StoredActivity<E>): Promise<void> {
+    // The reply to the call that is told of goes out first.
+    await immediate();
     await commitRelaxed(this.#db, async (trx) => {
       const { insertId } = await trx
         .insertInto('activity')

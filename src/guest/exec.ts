@@ -8,7 +8,7 @@ import { FrameReader } from './frames.ts';
 import type { GuestExec, GuestExecExit, GuestExecRequest } from './guest.ts';
 import { MAX_EXEC_BYTES } from './limits.ts';
 import { frame, frameHeader, Parameters, tag } from './protocol.ts';
-import { awaitAnswer, cancel, streamFailure } from './session.ts';
+import { awaitAnswer, cancel, guestText, streamFailure } from './session.ts';
 
 /** How much longer than its timeout a program may stay unaccounted for before the guest counts as lost. */
 const TIMEOUT_SLACK_MS = 30_000;
@@ -143,7 +143,8 @@ export class RunningExec implements GuestExec {
       if (type === frame.stdout) this.#deliver(stream, this.stdout, payload);
       else if (type === frame.stderr) this.#deliver(stream, this.stderr, payload);
       else if (type === frame.exit) exit = parseExit(payload);
-      else if (type === frame.execFailed) exit = new BerthError('guest_rejected', { reason: payload.toString('utf8') });
+      else if (type === frame.execFailed)
+        exit = new BerthError('guest_rejected', { reason: guestText(payload.toString('utf8')) });
     });
     const take = (chunk: Buffer): void => {
       try {

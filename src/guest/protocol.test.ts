@@ -6,6 +6,7 @@ import fc from 'fast-check';
 
 import { FrameReader } from './frames.ts';
 import { decodeParameters, frame, frameHeader, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
+import { guestText } from './session.ts';
 
 const sources = join(import.meta.dirname, '../../guest-init/src');
 
@@ -79,4 +80,10 @@ test('both sides agree on the numbers', async () => {
   assert.deepEqual(constants(params, 'PARAM'), tag);
   assert.deepEqual(constants(frames, 'FRAME'), frame);
   assert.match(hello, new RegExp(`PROTOCOL_VERSION ${PROTOCOL_VERSION}\\b`));
+});
+
+test('text from a guest is bounded and cannot steer a terminal', () => {
+  assert.equal(guestText('no \u001b[31msuch\u202e file\n'), 'no ?[31msuch? file?');
+  assert.equal(guestText('x'.repeat(10_000)).length, 512);
+  assert.equal(guestText('keine Datei „ä“'), 'keine Datei „ä“');
 });

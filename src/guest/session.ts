@@ -62,10 +62,14 @@ export function streamFailure(stream: ClientHttp2Stream, cause?: unknown): Berth
   return new BerthError(code, {}, cause ?? new Error(`stream ended with code ${stream.rstCode}`));
 }
 
+/** What a guest says went wrong, fit to be shown: bounded, and without what would steer a terminal or turn text around. */
+export function guestText(text: string): string {
+  return text.slice(0, MAX_ERROR_TEXT).replace(/[\p{C}\u2028\u2029]/gu, '?');
+}
+
 /** The error an answer with this status stands for. */
 function answeredError(status: number, text: string): BerthError {
-  // Printable text only: it comes from a guest and may be shown.
-  const reason = text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?').slice(0, MAX_ERROR_TEXT) || `status ${status}`;
+  const reason = guestText(text) || `status ${status}`;
   if (status === 413) return new BerthError('payload_too_large', {}, new Error(reason));
   if (status === 501) return new BerthError('unsupported', { feature: reason });
   if (status === 503) return new BerthError('guest_unavailable', {}, new Error(reason));

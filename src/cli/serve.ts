@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { printConfig } from '../daemon/config.ts';
 import { startDaemon } from '../daemon/daemon.ts';
 import type { Config } from '../daemon/settings.ts';
@@ -12,6 +13,8 @@ export async function serve(
     return;
   }
   const daemon = await startDaemon(config, { announce: (line) => console.log(line) });
+  // Kept now, not at the exit: a daemon that is killed would leave nothing for the next one.
+  flushCompileCache();
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   process.once('SIGTERM', resolve);
   process.once('SIGINT', resolve);

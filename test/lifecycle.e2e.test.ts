@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -94,6 +94,12 @@ describe('a VM', () => {
     assert.ok(uid >= 300_000, `uid ${uid}`);
     assert.match(status, /^Seccomp:\s+2$/m);
     assert.match(status, /^NoNewPrivs:\s+1$/m);
+    const dir = join(daemon.home, 'vms', vm.id);
+    for (const name of await readdir(dir)) {
+      const { mode, uid: owner } = await stat(join(dir, name));
+      if (name.startsWith('layer-')) assert.deepEqual([mode & 0o077, owner], [0, uid], name);
+      if (name === 'run' || name === 'manifest.json') assert.deepEqual([mode & 0o077, owner], [0, 0], name);
+    }
   });
 
   it('stops cleanly with the daemon asked to take VMs down', async () => {

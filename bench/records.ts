@@ -90,6 +90,8 @@ async function seed(path: string): Promise<void> {
         stoppedAt: null,
         reason: null,
         labels: {},
+        parkAfterSeconds: null,
+        parked: false,
       },
       null,
     );

@@ -93,6 +93,10 @@ const migrations: readonly (readonly string[])[] = [
       meta TEXT
     ) STRICT`,
   ],
+  [
+    'ALTER TABLE vms ADD COLUMN park_after_seconds INTEGER',
+    'ALTER TABLE vms ADD COLUMN parked INTEGER NOT NULL DEFAULT 0',
+  ],
 ];
 
 /** The data directory was written by a newer Berth; it is left untouched. */

@@ -27,6 +27,8 @@ export interface VmTable {
   stopped_at: string | null;
   reason: string | null;
   labels: string;
+  park_after_seconds: number | null;
+  parked: Generated<number>;
 }
 
 /** The journal: what was being done to a VM. A row exists exactly while the operation is in flight. */

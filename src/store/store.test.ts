@@ -51,6 +51,8 @@ function vm(n: number, change: Partial<Vm> = {}): Vm {
     stoppedAt: null,
     reason: null,
     labels: { purpose: 'test' },
+    parkAfterSeconds: 60,
+    parked: false,
     ...change,
   };
 }
@@ -66,6 +68,17 @@ describe('VM store', () => {
     await store.insert(vm(1), null);
     assert.deepEqual(await store.list(), [vm(2), vm(1)]);
     assert.deepEqual(await store.operations(), [operation(2)]);
+  });
+
+  it('keeps the note that a VM is parked while operations come and go, until it no longer runs', async () => {
+    const store = new VmStore(db);
+    const running = vm(1, { state: 'running' });
+    await store.insert(running, null);
+    await store.setParked('vm-1', true);
+    await store.update({ ...running, name: 'other' });
+    assert.deepEqual(await store.list(), [{ ...running, name: 'other', parked: true }]);
+    await store.begin({ ...running, state: 'stopping', parked: true }, operation(1, 'stop'));
+    assert.deepEqual(await store.list(), [{ ...running, state: 'stopping', parked: false }]);
   });
 
   for (const [lease, clash] of [

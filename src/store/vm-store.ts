@@ -78,6 +78,20 @@ export class VmStore {
     await this.#db.updateTable('vms').set(toRow(vm)).where('id', '=', vm.id).execute();
   }
 
+  /**
+   * Notes that a running VM was parked, or woken. Nothing waits for the disk: a VM does not outlive a loss of power, and the
+   * process tells the next daemon whether the note is true.
+   */
+  async setParked(id: string, parked: boolean): Promise<void> {
+    await commitRelaxed(this.#db, async (trx) => {
+      await trx
+        .updateTable('vms')
+        .set({ parked: parked ? 1 : 0 })
+        .where('id', '=', id)
+        .execute();
+    });
+  }
+
   /** Row, leases and journal entry of a VM that is no more. */
   async delete(id: string): Promise<void> {
     await this.#db.transaction().execute(async (trx) => {
@@ -121,6 +135,9 @@ function toRow(vm: Vm): Insertable<VmTable> {
     stopped_at: vm.stoppedAt,
     reason: vm.reason,
     labels: JSON.stringify(vm.labels),
+    park_after_seconds: vm.parkAfterSeconds,
+    // Operations leave the note of a running VM alone: it may be woken while they are under way.
+    ...(vm.state === 'running' ? {} : { parked: 0 }),
   };
 }
 
@@ -145,5 +162,7 @@ function fromRow(row: Selectable<VmTable>): Vm {
     stoppedAt: row.stopped_at,
     reason: row.reason,
     labels: Object.freeze(JSON.parse(row.labels)) as Vm['labels'],
+    parkAfterSeconds: row.park_after_seconds,
+    parked: row.parked === 1,
   });
 }

@@ -51,6 +51,10 @@ export interface Vm {
   readonly reason: string | null;
   /** Free key-value pairs of the creator; at most 64 pairs. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Whole seconds of idleness after which the VM is parked; 0: never; null: as the host is configured. */
+  readonly parkAfterSeconds: number | null;
+  /** Stands still until somebody needs it. To its users it runs: only ever true in state `running`. */
+  readonly parked: boolean;
 }
 
 export interface CreateVm {
@@ -67,6 +71,8 @@ export interface CreateVm {
   readonly snapshotId?: string;
   readonly egress: Egress;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Whole seconds, at most a day; 0: never; null or omitted: as the host is configured. */
+  readonly parkAfterSeconds?: number | null;
   /** False leaves the VM in `created`; default true. */
   readonly start?: boolean;
 }

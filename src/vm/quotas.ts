@@ -15,6 +15,14 @@ export function checkSize(demand: Demand, quotas: Quotas): void {
   inRange('diskMiB', demand.diskMiB, 1, quotas.maxDiskMiBPerVm);
 }
 
+/** Longest time a VM may be asked to be idle before it is parked: a day. */
+const maxParkAfterSeconds = 86_400;
+
+/** Refuses times no VM may be idle for; null is the host's own. Throws `invalid_argument`. */
+export function checkParkAfter(seconds: number | null): void {
+  if (seconds !== null) inRange('parkAfterSeconds', seconds, 0, maxParkAfterSeconds);
+}
+
 function inRange(field: string, value: number, min: number, max: number): void {
   if (!Number.isSafeInteger(value) || value < min || value > max)
     throw new BerthError('invalid_argument', { reason: `${field} must be a whole number from ${min} to ${max}` });

@@ -34,7 +34,22 @@ export class Records {
     return vm;
   }
 
+  /**
+   * A record as an operation leaves it. Whether a VM is parked changes apart from operations: what is known of it stays, for
+   * as long as the VM runs.
+   */
   put(vm: Vm): Vm {
+    const parked = vm.state === 'running' && (this.#byId.get(vm.id) ?? vm).parked;
+    return this.#set({ ...vm, parked });
+  }
+
+  /** Notes that a running VM was parked, or woken. */
+  setParked(id: string, parked: boolean): void {
+    const vm = this.#byId.get(id);
+    if (vm?.state === 'running' && vm.parked !== parked) this.#set({ ...vm, parked });
+  }
+
+  #set(vm: Vm): Vm {
     const record = Object.freeze(vm);
     this.#byId.set(record.id, record);
     this.#changed();

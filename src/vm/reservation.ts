@@ -7,7 +7,7 @@ import type { VmDependencies } from './context.ts';
 import { allocateAddresses, allocateUid } from './leases.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry } from './operations.ts';
-import { checkSize, checkTotals } from './quotas.ts';
+import { checkParkAfter, checkSize, checkTotals } from './quotas.ts';
 import { newLayerName } from './steps/files.ts';
 
 /** Space left alone on the file system that holds the VMs' disks, MiB. */
@@ -35,6 +35,7 @@ export async function prepareVm(
       reason: 'an id is 1 to 40 letters, digits, - or _, a letter or digit first',
     });
   if (others.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
+  checkParkAfter(request.parkAfterSeconds ?? null);
   const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
   const demand = {
     cpus: request.cpus,
@@ -64,6 +65,8 @@ export async function prepareVm(
     stoppedAt: null,
     reason: null,
     labels: request.labels ?? {},
+    parkAfterSeconds: request.parkAfterSeconds ?? null,
+    parked: false,
   };
   const operation = journalEntry(id, 'create', {
     layer: newLayerName(),

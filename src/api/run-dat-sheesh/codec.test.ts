@@ -29,6 +29,8 @@ const anyVm: fc.Arbitrary<Vm> = fc.record({
   stoppedAt: maybe(time),
   reason: maybe(fc.string()),
   labels: fc.dictionary(fc.string(), fc.string()),
+  parkAfterSeconds: fc.option(fc.nat()),
+  parked: fc.boolean(),
 });
 
 const anySnapshot: fc.Arbitrary<Snapshot> = fc.record({
@@ -51,6 +53,7 @@ describe('encodeVm', () => {
         assert.deepEqual(vmBody.strict().parse(body), body);
         assert.equal('provisionMode' in body, vm.startMode !== null);
         assert.equal('imageId' in body, vm.imageId !== null);
+        assert.equal('parked' in body, vm.parked);
       }),
     );
   });

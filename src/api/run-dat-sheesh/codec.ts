@@ -35,6 +35,7 @@ export function encodeVm(vm: Vm): VmBody {
     ...(vm.startMode === null ? {} : { provisionMode: vm.startMode === 'restore' ? 'snapshot' : 'boot' }),
     ...(vm.imageId === null ? {} : { imageId: vm.imageId }),
     peerLinks: [],
+    ...(vm.parked ? { parked: true } : {}),
   };
 }
 

@@ -76,5 +76,6 @@ export function decodeCreateVm(body: CreateVmBody, quotas: Quotas, limits: Limit
     ...(body.diskSizeMb === undefined ? {} : { diskMiB: body.diskSizeMb }),
     ...(image === null ? {} : { imageId: image }),
     ...(snapshot === null ? {} : { snapshotId: snapshot }),
+    ...(body.parkAfterSeconds === undefined ? {} : { parkAfterSeconds: body.parkAfterSeconds }),
   };
 }

@@ -41,6 +41,10 @@ export const createVmBody = z
     diskSizeMb: z.number().optional().describe('Size of the disk in MiB. Less than the image needs is raised to that.'),
     secretEnv: z.array(z.string()).optional().describe('Not supported; only an empty list is accepted.'),
     peerLinks: z.array(z.unknown()).optional().describe('Not supported; only an empty list is accepted.'),
+    parkAfterSeconds: z
+      .number()
+      .optional()
+      .describe('Idle seconds after which the VM is parked, a whole number; 0: never. Default: as the host is set.'),
   })
   .meta({
     examples: [{ cpu: 1, memMb: 256, allowIps: ['172.16.0.1/32'], outboundInternet: true, diskSizeMb: 512 }],
@@ -58,6 +62,10 @@ export const vmBody = z.object({
   provisionMode: z.enum(['boot', 'snapshot']).optional(),
   imageId: z.string().optional(),
   peerLinks: z.array(z.unknown()),
+  parked: z
+    .boolean()
+    .optional()
+    .describe('Present, and true, while an idle VM stands still; it wakes when it is used.'),
 });
 export type VmBody = z.infer<typeof vmBody>;
 

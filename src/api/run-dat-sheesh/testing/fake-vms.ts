@@ -77,6 +77,8 @@ export class FakeVms implements VmService {
       stoppedAt: null,
       reason: null,
       labels: {},
+      parkAfterSeconds: request.parkAfterSeconds ?? null,
+      parked: false,
     };
     this.#replace([...this.#vms, vm]);
     this.emit({ id: this.#revision, at: createdAt, type: 'vm.created', vmId: vm.id });

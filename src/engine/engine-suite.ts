@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, open, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
-import type { Engine, EngineExit, EngineVmSpec } from './engine.ts';
+import { type Engine, type EngineExit, type EngineVmSpec, memoryPageBytes } from './engine.ts';
 
 /** What a guest of the suite does after it has printed `guestMarker` on its console. */
-export type GuestBehaviour = 'wait' | 'power off' | 'reboot' | 'write forever';
+export type GuestBehaviour = 'wait' | 'power off' | 'reboot' | 'write forever' | 'beat';
 
 export const guestMarker = 'guest-is-up';
+/** What the guest that beats prints a few times a second. */
+export const beat = 'beat';
 
 /** Binds the suite to one engine. */
 export interface EngineHarness {
@@ -127,6 +129,73 @@ export function engineSuite(name: string, prepare: () => Promise<EngineHarness>)
       assert.equal((await exit.done).reason, 'shutdown');
     });
 
+    test('a VM goes on from what was captured of another, and can be captured itself', async () => {
+      const source = await begin('beat');
+      await engine.start(source);
+      const console = (spec: EngineVmSpec) => readFile(engine.consoleLog(spec.dir), 'utf8');
+      await eventually(async () => (await console(source)).includes(beat));
+      const first = await captureVm(engine, source, null);
+      assert.equal((await engine.observe(source.id, source.dir)).state, 'running');
+      assert.equal(first.calls, 1);
+      await engine.destroy(source.id, source.dir);
+
+      const clone = await begin('wait');
+      await prepareFrom(engine, clone, first);
+      assert.equal((await engine.observe(clone.id, clone.dir)).state, 'paused');
+      await engine.restore(clone.id, clone.dir);
+      assert.equal((await engine.observe(clone.id, clone.dir)).state, 'paused');
+      const second = await captureVm(engine, clone, first);
+      assert.equal((await engine.observe(clone.id, clone.dir)).state, 'paused');
+      assert.ok(second.ownPages < first.ownPages / 10, `${second.ownPages} of ${first.ownPages} pages`);
+      await engine.resume(clone.id, clone.dir);
+      await eventually(async () => (await console(clone)).includes(beat));
+      assert.ok(!(await console(clone)).includes(guestMarker));
+      await engine.destroy(clone.id, clone.dir);
+
+      const grandchild = await begin('wait');
+      await prepareFrom(engine, grandchild, second);
+      await engine.restore(grandchild.id, grandchild.dir);
+      await engine.resume(grandchild.id, grandchild.dir);
+      await eventually(async () => (await console(grandchild)).includes(beat));
+      await engine.destroy(grandchild.id, grandchild.dir);
+    });
+
+    test('a capture that fails leaves the VM running', async () => {
+      const spec = await begin('wait');
+      await engine.start(spec);
+      const statePath = await emptyState(spec);
+      const refuse = async () => assert.fail('not now');
+      await assert.rejects(
+        engine.capture(spec.id, spec.dir, { statePath, atRest: refuse, take: async () => {} }),
+        /not now/,
+      );
+      assert.equal((await engine.observe(spec.id, spec.dir)).state, 'running');
+      await engine.destroy(spec.id, spec.dir);
+    });
+
+    test('a state that is damaged ends the prepared VM with a clear error', async () => {
+      const source = await begin('wait');
+      await engine.start(source);
+      const captured = await captureVm(engine, source, null);
+      await engine.destroy(source.id, source.dir);
+      await truncate(captured.statePath, 1000);
+      const clone = await begin('wait');
+      await prepareFrom(engine, clone, captured);
+      await assert.rejects(engine.restore(clone.id, clone.dir), isBerthError('snapshot_damaged'));
+      assert.equal(await engine.waitForExit(clone.id, clone.dir, 5000), true);
+      await engine.destroy(clone.id, clone.dir);
+    });
+
+    test('the fingerprint tells shapes apart, and nothing else', async () => {
+      const { cpus, memoryMiB, machine } = await begin('wait');
+      const shape = { cpus, memoryMiB, machine, disks: ['root'], nics: [{ name: 'eth0', kind: 'user' }] } as const;
+      const fingerprint = await engine.fingerprint(shape);
+      assert.match(fingerprint, /^[0-9a-f]{64}$/);
+      assert.equal(await harness.open().fingerprint({ ...shape }), fingerprint);
+      for (const other of [{ cpus: 2 }, { memoryMiB: 256 }, { disks: ['root', 'data'] }, { nics: [] }])
+        assert.notEqual(await engine.fingerprint({ ...shape, ...other }), fingerprint);
+    });
+
     test('a process that hangs is told so, and can be destroyed', async () => {
       const spec = await begin('wait');
       await engine.start(spec);
@@ -166,6 +235,55 @@ export async function eventually(condition: () => Promise<boolean>): Promise<voi
     await delay(50);
   }
   assert.fail('the condition did not come about');
+}
+
+interface Captured {
+  readonly statePath: string;
+  /** A file as large as the guest's memory. */
+  readonly memoryPath: string;
+  readonly ownPages: number;
+  /** How often the VM stood still. */
+  readonly calls: number;
+}
+
+/** Captures a VM beside its directory; `below` is what the VM itself was prepared with. */
+async function captureVm(engine: Engine, spec: EngineVmSpec, below: Captured | null): Promise<Captured> {
+  const statePath = await emptyState(spec);
+  const memoryPath = `${spec.dir}.memory`;
+  if (below === null) {
+    await writeFile(memoryPath, '');
+    await truncate(memoryPath, spec.memoryMiB * 1024 * 1024);
+  } else {
+    await copyFile(below.memoryPath, memoryPath);
+  }
+  // Only so that the process may open it; the real thing is a file nobody can write to.
+  await chmod(memoryPath, 0o666);
+  await using file = await open(memoryPath, 'r+');
+  let ownPages = 0;
+  let calls = 0;
+  const atRest = async () => {
+    calls++;
+  };
+  const take = async (page: number, bytes: Buffer) => {
+    ownPages += bytes.length / memoryPageBytes;
+    await file.write(bytes, 0, bytes.length, page * memoryPageBytes);
+  };
+  const { pausedMicros } = await engine.capture(spec.id, spec.dir, { statePath, atRest, take });
+  assert.ok(pausedMicros > 0);
+  return { statePath, memoryPath, ownPages, calls };
+}
+
+async function emptyState({ dir, uid }: EngineVmSpec): Promise<string> {
+  const path = `${dir}.state`;
+  await writeFile(path, '');
+  if (uid !== null) await chown(path, uid, uid);
+  return path;
+}
+
+async function prepareFrom(engine: Engine, spec: EngineVmSpec, { memoryPath, statePath }: Captured): Promise<void> {
+  await using memory = await open(memoryPath, 'r');
+  await using state = await open(statePath, 'r');
+  await engine.prepare(spec, { memoryFd: memory.fd, stateFd: state.fd });
 }
 
 function watchExit(engine: Engine, { id, dir }: EngineVmSpec) {

@@ -53,6 +53,42 @@ export interface EngineVmSpec {
   };
 }
 
+/** The parts of a VM that its captured memory is tied to: how much of what there is, not which. */
+export type EngineShape = Pick<EngineVmSpec, 'cpus' | 'memoryMiB' | 'machine'> & {
+  /** Names, in order. */
+  readonly disks: readonly string[];
+  readonly nics: readonly { readonly name: string; readonly kind: 'tap' | 'user' }[];
+};
+
+/**
+ * What a VM goes on from instead of booting. Both descriptors belong to the caller, who may close them once `prepare` has
+ * returned.
+ */
+export interface EngineMemory {
+  /** The guest's memory, mapped privately. What it reads must never change while a VM uses it. */
+  readonly memoryFd: number;
+  /** The state of its devices, as `capture` wrote it; read from where the descriptor is. */
+  readonly stateFd: number;
+}
+
+export interface EngineCapture {
+  /** Where the state of the devices goes: an empty file the VM's process may write, in a directory it may pass. */
+  readonly statePath: string;
+  /**
+   * Called while the VM stands still, at the instant that is captured. A failure lets the VM go on and fails the capture.
+   */
+  atRest(): Promise<void>;
+  /**
+   * Given all memory the guest has changed since it began: whole pages of {@link memoryPageBytes}, `page` the number of
+   * the first. Pages that are not given are as in the memory the VM was prepared with, or zero when it booted. The buffer
+   * is the callee's to keep until its promise settles.
+   */
+  take(page: number, bytes: Buffer): Promise<void>;
+}
+
+/** Bytes in a page of guest memory. */
+export const memoryPageBytes = 4096;
+
 export type EngineState = 'running' | 'paused' | 'absent';
 
 export interface EngineObservation {
@@ -96,6 +132,33 @@ export interface Engine {
 
   /** Starts the process and lets the guest run. Fails, with nothing left running, if it does not come up. */
   start(spec: EngineVmSpec): Promise<void>;
+
+  /**
+   * Starts the process of a VM that is to go on from captured memory. It waits, guest stopped, for `restore`. Fails as
+   * `start` does.
+   */
+  prepare(spec: EngineVmSpec, memory: EngineMemory): Promise<void>;
+
+  /**
+   * Loads the state of the devices into a prepared VM, which is then paused where it was captured. Throws
+   * `snapshot_damaged` when the state is not one that fits; the process has then ended.
+   */
+  restore(id: string, dir: string): Promise<void>;
+
+  /**
+   * Stops a VM for an instant, or finds it stopped, and hands out its devices' state and its memory; then it goes on as it
+   * was. Resolves with the microseconds it stood still, once `take` has been given everything.
+   */
+  capture(id: string, dir: string, capture: EngineCapture): Promise<{ readonly pausedMicros: number }>;
+
+  /**
+   * What captured memory depends on: a VM can only go on from memory that was captured under the same fingerprint.
+   * Hexadecimal, the same for all VMs of one shape on one build of the engine.
+   */
+  fingerprint(shape: EngineShape): Promise<string>;
+
+  /** Makes a disk of a live VM larger, its guest told. */
+  growDisk(id: string, dir: string, disk: string, bytes: number): Promise<void>;
 
   /**
    * Looks at the host: is a process of this VM alive, and does its guest run? Never throws for an absent VM; throws

@@ -23,6 +23,11 @@ export async function switchDiskLayer(qmp: QmpClient, disk: string, newLayer: st
   }
 }
 
+/** Makes the disk of a live VM larger: its newest layer, and what the guest is told. */
+export async function growDisk(qmp: QmpClient, disk: string, bytes: number): Promise<void> {
+  await qmp.execute('block_resize', { 'node-name': await currentNode(qmp, disk), size: bytes }, timeoutMs);
+}
+
 /** Name of the block node the guest's device stands on now. */
 async function currentNode(qmp: QmpClient, disk: string): Promise<string> {
   const devices = await qmp.execute('query-block');

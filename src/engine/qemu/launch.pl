@@ -2,12 +2,12 @@
 # Starts one VM process and keeps its logs bounded.
 #
 #   launch.pl [--cgroup FILE]... [--socket NAME=PATH]... [--tap NAME=IFNAME]... --log NAME=BYTES=PATH...
-#             --uid UID|- -- COMMAND ARGUMENT...
+#             [--inherited FD]... --uid UID|- -- COMMAND ARGUMENT...
 #
 # The process becomes COMMAND (same pid, so the parent sees COMMAND's own exit status) after it has, with the parent's
 # privileges: entered the cgroups; bound the listening sockets and opened the tap devices; and forked a log writer. Each
 # `@NAME@` in COMMAND's arguments becomes the number of the inherited descriptor, so COMMAND needs no right to the
-# directory, to /dev/net/tun or to its log files. Standard output and error go to the log called `engine`.
+# directory, to /dev/net/tun or to its log files. An inherited FD is COMMAND's alone. Standard output and error go to the log called `engine`.
 #
 # The log writer drops to UID, copies each log's pipe to PATH, and moves what is older to PATH.1: the two together never
 # hold more than twice BYTES. It needs nobody else, so logs go on while the daemon is away, and it ends with COMMAND.
@@ -26,7 +26,7 @@ use constant {
     BATCH_SECONDS => 0.02,
 };
 
-my ( $uid, @cgroups, @sockets, @taps, @logs );
+my ( $uid, @cgroups, @sockets, @taps, @logs, @passed );
 while (@ARGV) {
     my $option = shift;
     last if $option eq '--';
@@ -35,6 +35,7 @@ while (@ARGV) {
     elsif ( $option eq '--cgroup' ) { push @cgroups, $value }
     elsif ( $option eq '--socket' ) { push @sockets, [ split /=/, $value, 2 ] }
     elsif ( $option eq '--tap' )    { push @taps,    [ split /=/, $value, 2 ] }
+    elsif ( $option eq '--inherited' ) { push @passed, $value }
     elsif ( $option eq '--log' )    { push @logs,    [ split /=/, $value, 3 ] }
     else                            { die "launch: unknown option $option\n" }
 }
@@ -107,6 +108,10 @@ sub write_logs {
     $SIG{$_} = 'IGNORE' for qw(HUP INT TERM PIPE);
     close $_ for @inherited;
     @inherited = ();
+    for (@passed) {
+        open my $handle, '<&=', $_ or next;
+        close $handle;
+    }
     undef $engine;
     open STDIN,  '<', '/dev/null';
     open STDOUT, '>', '/dev/null';

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { EngineVmSpec } from '../engine.ts';
-import { tapDescriptors } from './qemu-args.ts';
+import type { EngineMemory, EngineVmSpec } from '../engine.ts';
+import { memoryDescriptor, stateDescriptor, tapDescriptors } from './qemu-args.ts';
 import { vmFiles } from './vm-files.ts';
 
 const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
@@ -16,6 +16,8 @@ export interface LaunchOptions {
   readonly cgroupFiles: readonly string[];
   /** Bytes after which a log is rotated; it takes at most twice as much on disk. */
   readonly logBytes: { readonly console: number; readonly engine: number };
+  /** Captured memory, and the state that belongs to it, for the process to inherit; null when it boots. */
+  readonly memory: EngineMemory | null;
   /** Group that may open /dev/kvm, when the process needs one. */
   readonly kvmGroup: number | null;
 }
@@ -25,7 +27,7 @@ export interface LaunchOptions {
  * taps and logs (see launch.pl), then gives up its privileges for good and becomes QEMU, always with the child's pid.
  */
 export async function launch(options: LaunchOptions): Promise<ChildProcess> {
-  const { spec } = options;
+  const { spec, memory } = options;
   const files = vmFiles(spec.dir);
   const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
   // Whatever goes wrong before the log writer is there.
@@ -35,7 +37,8 @@ export async function launch(options: LaunchOptions): Promise<ChildProcess> {
       cwd: '/',
       detached: true,
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' },
-      stdio: ['ignore', 'ignore', errors.fd],
+      // Descriptors 3 and 4 are memoryDescriptor and stateDescriptor.
+      stdio: ['ignore', 'ignore', errors.fd, ...(memory === null ? [] : [memory.memoryFd, memory.stateFd])],
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     child.once('spawn', resolve);
@@ -48,7 +51,7 @@ export async function launch(options: LaunchOptions): Promise<ChildProcess> {
   }
 }
 
-function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, kvmGroup }: LaunchOptions): string[] {
+function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, memory, kvmGroup }: LaunchOptions): string[] {
   const files = vmFiles(spec.dir);
   return [
     ...cgroupFiles.flatMap((file) => ['--cgroup', file]),
@@ -57,6 +60,7 @@ function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, kvmGroup }:
     ...tapDescriptors(spec).flatMap(({ name, tap }) => ['--tap', `${name}=${tap}`]),
     ...['--log', `engine=${logBytes.engine}=${files.engineLog}`],
     ...['--log', `console=${logBytes.console}=${files.consoleLog}`],
+    ...(memory === null ? [] : ['--inherited', String(memoryDescriptor), '--inherited', String(stateDescriptor)]),
     ...['--uid', spec.uid === null ? '-' : String(spec.uid)],
     '--',
     ...privileges(spec.uid, kvmGroup),

@@ -56,20 +56,29 @@ test('what is optional is left out', () => {
   const args = qemuArgs({ ...spec, id: 'no-uuid', initrd: null }, { ...tcg, tscKhz: null });
   assert.deepEqual([...values(args, '-uuid'), ...values(args, '-initrd')], []);
   assert.deepEqual(values(args, '-append'), ['console=ttyS0 panic=-1 quiet']);
-  assert.ok(!args.join(' ').includes('memory-backend'));
 });
 
-test('memory can be a shared file', () => {
-  const args = qemuArgs(spec, { ...tcg, memoryFile: '/m,x' });
-  assert.match(values(args, '-machine')[0] ?? '', /,memory-backend=mem$/);
+test('a VM that boots has memory of its own', () => {
+  const args = qemuArgs(spec, tcg);
+  assert.match(values(args, '-machine')[0] ?? '', /,memory-backend=mem,/);
+  const memory = { 'qom-type': 'memory-backend-ram', id: 'mem', size: 512 * 1024 * 1024 };
+  assert.deepEqual(JSON.parse(values(args, '-object')[0] ?? ''), memory);
+  assert.deepEqual([...values(args, '-incoming'), ...values(args, '-global')], []);
+  assert.ok(!args.includes('-S'));
+});
+
+test('a VM that goes on from captured memory maps it privately and waits', () => {
+  const args = qemuArgs(spec, { ...tcg, incoming: true });
   const memory = {
     'qom-type': 'memory-backend-file',
     id: 'mem',
-    'mem-path': '/m,x',
     size: 512 * 1024 * 1024,
-    share: true,
+    'mem-path': '/proc/self/fd/3',
+    share: false,
   };
   assert.deepEqual(JSON.parse(values(args, '-object')[0] ?? ''), memory);
+  assert.deepEqual(values(args, '-incoming'), ['defer']);
+  assert.ok(args.includes('-S'));
 });
 
 test('disks are cached safely, in order, and read-only ones stay so', () => {

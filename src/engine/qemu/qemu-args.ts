@@ -9,9 +9,13 @@ export interface QemuHost {
   readonly tscKhz: number | null;
   /** MiB for translated code when there is no KVM. */
   readonly translationMiB: number;
-  /** Keeps guest memory in this file, shared, instead of in private memory. */
-  readonly memoryFile?: string;
+  /** Waits for the state of a VM whose memory is in {@link memoryDescriptor}, instead of booting. */
+  readonly incoming?: boolean;
 }
+
+/** Descriptors that a process which goes on from captured memory is given. */
+export const memoryDescriptor = 3;
+export const stateDescriptor = 4;
 
 /** A virtio-mmio bus of the microvm machine each. */
 const microvmSlots = 8;
@@ -59,12 +63,13 @@ export function qemuArgs(spec: EngineVmSpec, host: QemuHost): string[] {
     '-nodefaults',
     '-nographic',
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-machine', machineOptions(machine, host)],
+    ...['-machine', machineOptions(machine)],
     ...['-accel', host.acceleration === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${host.translationMiB}`],
     ...['-cpu', host.acceleration === 'kvm' ? 'host,migratable=on' : 'max,la57=off,svm=off'],
     ...['-smp', String(spec.cpus)],
     ...['-m', `${spec.memoryMiB}M`],
-    ...memoryBackend(spec, host),
+    ...['-object', JSON.stringify(memoryBackend(spec, host))],
+    ...incoming(host),
     // A guest that reboots ends its process: it starts again as the same machine only when the host prepares it anew.
     ...['-action', 'reboot=shutdown,shutdown=poweroff,panic=exit-failure'],
     ...['-kernel', spec.kernel],
@@ -81,8 +86,9 @@ export function qemuArgs(spec: EngineVmSpec, host: QemuHost): string[] {
     ],
     ...['-object', '{"qom-type":"rng-builtin","id":"rng"}'],
     ...device('virtio-rng', { rng: 'rng' }),
-    // Memory the guest frees goes back to the host by itself.
-    ...device('virtio-balloon', { id: 'balloon', 'deflate-on-oom': true, 'free-page-reporting': true }),
+    // Without reporting of free pages: QEMU gives them back by punching holes into the file that the memory is mapped
+    // from, which clones share.
+    ...device('virtio-balloon', { id: 'balloon', 'deflate-on-oom': true }),
     ...device('virtio-serial', { id: 'serial', max_ports: 2 }),
     ...['-chardev', 'socket,id=guest,fd=@guest@,server=on,wait=off'],
     ...[
@@ -128,24 +134,26 @@ export function blockNode(disk: EngineDisk, nodeName = blockNodeName(disk.name))
   };
 }
 
-function machineOptions(machine: 'microvm' | 'q35', host: QemuHost): string {
-  const memory = host.memoryFile === undefined ? [] : ['memory-backend=mem'];
+function machineOptions(machine: 'microvm' | 'q35'): string {
   // Linux looks for the microvm's devices in ACPI tables. It needs ACPI to power off, too. Without the clock chip and the
   // timer it waits a second and more for each of them at boot. One interrupt controller has the slots that are used.
   const options =
     machine === 'microvm'
       ? ['microvm', 'acpi=on', 'pic=on', 'pit=on', 'rtc=on', 'isa-serial=on', 'pcie=off', 'usb=off', 'ioapic2=off']
       : ['q35', 'usb=off', 'sata=off', 'smbus=off', 'vmport=off', 'graphics=off'];
-  return [...options, 'dump-guest-core=off', ...memory].join(',');
+  return [...options, 'dump-guest-core=off', 'memory-backend=mem', 'suppress-vmdesc=on'].join(',');
 }
 
-function memoryBackend(spec: EngineVmSpec, host: QemuHost): string[] {
-  if (host.memoryFile === undefined) return [];
+function memoryBackend(spec: EngineVmSpec, host: QemuHost): Record<string, unknown> {
   const size = spec.memoryMiB * 1024 * 1024;
-  return [
-    '-object',
-    JSON.stringify({ 'qom-type': 'memory-backend-file', id: 'mem', 'mem-path': host.memoryFile, size, share: true }),
-  ];
+  if (!host.incoming) return { 'qom-type': 'memory-backend-ram', id: 'mem', size };
+  const path = `/proc/self/fd/${memoryDescriptor}`;
+  return { 'qom-type': 'memory-backend-file', id: 'mem', size, 'mem-path': path, share: false };
+}
+
+function incoming(host: QemuHost): string[] {
+  // The state is saved by itself, without what a whole migration puts before it.
+  return host.incoming ? ['-S', '-incoming', 'defer', '-global', 'migration.send-configuration=off'] : [];
 }
 
 function kernelCommandLine(spec: EngineVmSpec, host: QemuHost): string {

@@ -1,18 +1,25 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import { Serial } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import type { Log } from '../../common/log.ts';
 import type {
   Engine,
   EngineCapabilities,
+  EngineCapture,
   EngineExit,
+  EngineMemory,
   EngineObservation,
+  EngineShape,
   EngineUsage,
   EngineVmSpec,
 } from '../engine.ts';
+import { capture } from './capture.ts';
 import { Cgroups } from './cgroup.ts';
-import { switchDiskLayer } from './disk-layers.ts';
+import { growDisk, switchDiskLayer } from './disk-layers.ts';
+import { fingerprint } from './fingerprint.ts';
+import { expectState, loadState } from './incoming.ts';
 import { launch } from './launch.ts';
 import { logWritersEnded, tail } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
@@ -64,6 +71,8 @@ export class QemuEngine implements Engine {
   readonly #monitors = new Monitors();
   readonly #watches = new Map<string, VmWatch>();
   readonly #host: QemuHostFacts;
+  /** Captures copy memory aside: one at a time. */
+  readonly #capturing = new Serial<'memory'>();
   #cgroups: Promise<Cgroups> | null = null;
 
   constructor(options: QemuEngineOptions) {
@@ -102,6 +111,30 @@ export class QemuEngine implements Engine {
 
   async start(spec: EngineVmSpec): Promise<void> {
     await this.#start(spec, (await this.#host.acceleration()).kind);
+  }
+
+  async prepare(spec: EngineVmSpec, memory: EngineMemory): Promise<void> {
+    await this.#start(spec, (await this.#host.acceleration()).kind, memory);
+  }
+
+  async restore(id: string, dir: string): Promise<void> {
+    await this.#require(id, dir);
+    await loadState(await this.#monitors.ready(dir));
+  }
+
+  async capture(id: string, dir: string, request: EngineCapture): Promise<{ readonly pausedMicros: number }> {
+    const { pid } = await this.#require(id, dir);
+    return await this.#capturing.run('memory', async () => capture(await this.#monitors.ready(dir), pid, request));
+  }
+
+  async fingerprint(shape: EngineShape): Promise<string> {
+    const [{ kind }, version] = await Promise.all([this.#host.acceleration(), this.#host.version()]);
+    return fingerprint(shape, { acceleration: kind, version, translationMiB: this.#options.translationMiB });
+  }
+
+  async growDisk(id: string, dir: string, disk: string, bytes: number): Promise<void> {
+    await this.#require(id, dir);
+    await growDisk(await this.#monitors.ready(dir), disk, bytes);
   }
 
   async observe(id: string, dir: string): Promise<EngineObservation> {
@@ -194,7 +227,7 @@ export class QemuEngine implements Engine {
     await (await this.#cgroups)?.close();
   }
 
-  async #start(spec: EngineVmSpec, acceleration: 'kvm' | 'tcg'): Promise<void> {
+  async #start(spec: EngineVmSpec, acceleration: 'kvm' | 'tcg', memory: EngineMemory | null = null): Promise<void> {
     checkId(spec.id);
     const sockets = vmSockets(spec.dir);
     if ((await this.#table.find(spec.id, spec.dir)) !== null) {
@@ -205,6 +238,7 @@ export class QemuEngine implements Engine {
       acceleration,
       tscKhz: await this.#host.tscKhz(),
       translationMiB: this.#options.translationMiB,
+      incoming: memory !== null,
     });
     const access: KvmAccess = acceleration === 'kvm' ? await kvmAccess(spec.uid) : { usable: true, group: null };
     if (!access.usable) throw new BerthError('unsupported', { feature: 'KVM for this VM' }, access.reason);
@@ -217,7 +251,8 @@ export class QemuEngine implements Engine {
         cpuPercent,
         memoryBytes: memoryMiB === null ? null : memoryMiB * 1024 * 1024,
       });
-      await this.#launch(spec, args, cgroupFiles, access.group);
+      await this.#launch(spec, args, cgroupFiles, access.group, memory);
+      if (memory !== null) await expectState(await this.#monitors.ready(spec.dir));
     } catch (error) {
       await this.destroy(spec.id, spec.dir);
       // The log writer has ended: the log is complete.
@@ -235,9 +270,10 @@ export class QemuEngine implements Engine {
     args: readonly string[],
     cgroupFiles: readonly string[],
     kvmGroup: number | null,
+    memory: EngineMemory | null,
   ): Promise<void> {
     const { qemu, logBytes } = this.#options;
-    const child = await launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, kvmGroup });
+    const child = await launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, memory, kvmGroup });
     const ended = new AbortController();
     child.once('exit', (code, signal) => {
       this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');

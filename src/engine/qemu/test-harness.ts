@@ -4,10 +4,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { EngineVmSpec } from '../engine.ts';
-import { type EngineHarness, type GuestBehaviour, guestMarker } from '../engine-suite.ts';
+import { beat, type EngineHarness, type GuestBehaviour, guestMarker } from '../engine-suite.ts';
 import { QemuEngine } from './qemu-engine.ts';
 import { tinyInitramfs } from './tiny-initramfs.ts';
-import { forever, type Instruction, powerOff, print, program, restart, syscall } from './tiny-program.ts';
+import {
+  dataAddress,
+  forever,
+  type Instruction,
+  powerOff,
+  print,
+  program,
+  restart,
+  store32,
+  syscall,
+} from './tiny-program.ts';
 
 /** The kernel that tests boot: an uncompressed ELF with a PVH note. */
 const testKernel = process.env.BERTH_TEST_KERNEL ?? '';
@@ -21,6 +31,11 @@ const behaviours: Record<GuestBehaviour, readonly Instruction[]> = {
   wait: [forever(syscall('pause'))],
   'power off': [powerOff()],
   reboot: [restart()],
+  beat: [
+    // A struct timespec of 200 ms, in memory that is zero.
+    store32(dataAddress + 8, 200_000_000),
+    forever(print(`${beat}\n`), syscall('nanosleep', dataAddress, 0)),
+  ],
   'write forever': [forever(print(`${'x'.repeat(99)}\n`))],
 };
 

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BerthError } from '../common/errors.ts';
+import { exists, writeFileAtomic } from '../common/files.ts';
+import { memoryIndexSchema } from './memory-file.ts';
+
+/** Largest device state that is taken for one, bytes. */
+const maxStateBytes = 64 * 1024 * 1024;
+
+const manifestSchema = z.object({
+  version: z.literal(1),
+  /** The engine's fingerprint of what the memory belongs to. */
+  fingerprint: z.string(),
+  /** Lower-case hex SHA-256 of the device state. */
+  stateSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  memory: memoryIndexSchema,
+});
+
+/** What a directory with captured memory says of itself; beside it are the device state and the memory. */
+export type MemoryManifest = z.infer<typeof manifestSchema>;
+
+export function memoryFiles(dir: string) {
+  return { manifest: join(dir, 'memory.json'), state: join(dir, 'state'), memory: join(dir, 'memory') } as const;
+}
+
+export async function writeMemoryManifest(dir: string, manifest: Omit<MemoryManifest, 'version'>): Promise<void> {
+  await writeFileAtomic(memoryFiles(dir).manifest, JSON.stringify({ version: 1, ...manifest }), 0o600);
+}
+
+/** Whether a snapshot's directory has memory beside the disk. */
+export function hasMemory(dir: string): Promise<boolean> {
+  return exists(memoryFiles(dir).manifest);
+}
+
+/** Throws `snapshot_damaged` when it is missing or not one of ours. */
+export async function readMemoryManifest(dir: string): Promise<MemoryManifest> {
+  try {
+    return manifestSchema.parse(JSON.parse(await readFile(memoryFiles(dir).manifest, 'utf8')));
+  } catch (error) {
+    throw new BerthError('snapshot_damaged', {}, error);
+  }
+}
+
+/** The device state's checksum. Throws `snapshot_damaged` when there is no such file, or none of its kind. */
+export async function stateChecksum(path: string): Promise<string> {
+  try {
+    const state = await readFile(path);
+    if (state.length === 0 || state.length > maxStateBytes) throw new Error(`a device state of ${state.length} bytes`);
+    return createHash('sha256').update(state).digest('hex');
+  } catch (error) {
+    throw new BerthError('snapshot_damaged', {}, error);
+  }
+}

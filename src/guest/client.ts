@@ -15,6 +15,7 @@ import type {
   GuestHello,
   GuestIdentity,
   GuestUploadOptions,
+  GuestUse,
   OpenChannel,
 } from './guest.ts';
 import { decodeParameters, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
@@ -25,6 +26,8 @@ export interface GuestClientOptions {
   readonly connectTimeoutMs?: number;
   /** Milliseconds a short operation (all but exec, tar streams and connections) may take; default 60 000. */
   readonly operationTimeoutMs?: number;
+  /** Told of every request. */
+  readonly use?: GuestUse;
 }
 
 /** Between attempts while the channel cannot even be opened. */
@@ -41,6 +44,7 @@ class Http2GuestClient implements GuestClient {
   readonly #openChannel: OpenChannel;
   readonly #connectTimeoutMs: number;
   readonly #operationTimeoutMs: number;
+  readonly #use: GuestUse | null;
   #session: GuestSession | null = null;
   #opening: Promise<GuestSession> | null = null;
   readonly #closed = new AbortController();
@@ -49,6 +53,7 @@ class Http2GuestClient implements GuestClient {
     this.#openChannel = openChannel;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 10_000;
     this.#operationTimeoutMs = options.operationTimeoutMs ?? 60_000;
+    this.#use = options.use ?? null;
   }
 
   async ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello> {
@@ -82,6 +87,13 @@ class Http2GuestClient implements GuestClient {
       for (const nameserver of network.nameservers) parameters.add(tag.nameserver, nameserver);
     }
     await this.#call('/configure', parameters);
+  }
+
+  async setClock(timeoutMs: number): Promise<void> {
+    await this.#sessionInTime(timeoutMs);
+    const now = BigInt(Date.now()) * 1_000_000n;
+    const stream = await this.#send('/configure', new Parameters().add(tag.unixTimeNs, now).encode());
+    await this.#shortAnswer('clock', stream, timeoutMs);
   }
 
   exec(request: GuestExecRequest): GuestExec {
@@ -177,10 +189,13 @@ class Http2GuestClient implements GuestClient {
 
   /** A request with a short answer. */
   async #call(path: string, parameters: Parameters, timeoutMs = this.#operationTimeoutMs): Promise<Buffer> {
-    const stream = await this.#begin(path, parameters.encode());
+    return this.#shortAnswer(path.slice(1), await this.#begin(path, parameters.encode()), timeoutMs);
+  }
+
+  #shortAnswer(operation: string, stream: ClientHttp2Stream, timeoutMs: number): Promise<Buffer> {
     stream.end();
     const answer = awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
-    return this.#inTime(path.slice(1), stream, answer, timeoutMs);
+    return this.#inTime(operation, stream, answer, timeoutMs);
   }
 
   /** Waits for an answer but not for ever: then the stream is closed, which ends the work in the guest. */
@@ -206,6 +221,24 @@ class Http2GuestClient implements GuestClient {
 
   /** Sends a request. Failures up to here are `guest_unavailable`: nothing has reached the guest. */
   async #begin(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
+    const use = this.#use;
+    if (use === null) return this.#send(path, parameters);
+    try {
+      await use.begin();
+    } catch (error) {
+      throw new BerthError('guest_unavailable', {}, error);
+    }
+    try {
+      const stream = await this.#send(path, parameters);
+      stream.once('close', () => use.end());
+      return stream;
+    } catch (error) {
+      use.end();
+      throw error;
+    }
+  }
+
+  async #send(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
     const session = this.#session?.usable ? this.#session : await this.#sessionInTime();
     try {
       return session.request(path, parameters);
@@ -214,8 +247,8 @@ class Http2GuestClient implements GuestClient {
     }
   }
 
-  #sessionInTime(): Promise<GuestSession> {
-    const over = AbortSignal.any([AbortSignal.timeout(this.#connectTimeoutMs), this.#closed.signal]);
+  #sessionInTime(timeoutMs = this.#connectTimeoutMs): Promise<GuestSession> {
+    const over = AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal]);
     return unless(over, this.#ensureSession());
   }
 

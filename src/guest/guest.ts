@@ -90,6 +90,12 @@ export interface GuestClient {
   /** Sets hostname, clock, entropy and network, mounts what is missing, grows the root file system to its disk. */
   configure(identity: GuestIdentity): Promise<void>;
 
+  /**
+   * Sets the guest's clock to the host's, which went on while the guest stood still. Not a use of the guest
+   * ({@link GuestUse}): it is part of waking it.
+   */
+  setClock(timeoutMs: number): Promise<void>;
+
   exec(request: GuestExecRequest): GuestExec;
 
   /**
@@ -116,6 +122,14 @@ export interface GuestClient {
 
   /** Ends the session; requests in flight fail. The guest kills what they were running. */
   close(): void;
+}
+
+/** Told of every request to a guest, by whoever stops guests that nobody uses. */
+export interface GuestUse {
+  /** Called before a request. The request is sent once the promise, if there is one, has resolved, and fails when it fails. */
+  begin(): Promise<void> | undefined;
+  /** Called once for each `begin` that did not fail, when the request is over with all its streams. */
+  end(): void;
 }
 
 /** Opens a byte stream to the guest's channel; called again for every new session. */

@@ -71,6 +71,7 @@ export class FakeGuest implements GuestClient {
 
   ready = notFaked;
   configure = notFaked;
+  setClock = notFaked;
   connect = notFaked;
   sync = notFaked;
   freeze = notFaked;

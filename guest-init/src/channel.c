@@ -34,6 +34,7 @@ static struct buffer unsent;
 static struct resync resync;
 static char session_nonce[RESYNC_NONCE];
 static bool in_session;
+static unsigned cut_streams;
 static bool is_socket;
 static bool closed;
 static void (*on_session_end)(void);
@@ -84,7 +85,7 @@ static void end_session(void) {
   in_session = false;
   memset(session_nonce, 0, sizeof session_nonce);
   buffer_free(&unsent);
-  h2_session_end();
+  cut_streams = h2_session_end();
   on_session_end();
 }
 
@@ -140,6 +141,8 @@ int channel_serve(int fd, void (*session_ended)(void)) {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   return loop_watch(&channel, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, on_ready);
 }
+
+unsigned channel_cut_streams(void) { return cut_streams; }
 
 /* --- sending --- */
 

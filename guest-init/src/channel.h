@@ -12,6 +12,9 @@ int channel_find(unsigned wait_ms);
 /* Serves sessions on the descriptor. `session_ended` runs whenever one is over. -1 with errno. */
 int channel_serve(int fd, void (*session_ended)(void));
 
+/* How many requests were under way when the session before this one ended. */
+unsigned channel_cut_streams(void);
+
 /* Sends what is ready. False once nobody can connect any more (the descriptor is not a port and was closed). */
 bool channel_flush(void);
 /* True when nothing is left to send. */

@@ -8,152 +8,151 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "channel.h"
+#include "drivers.h"
 #include "fs_ops.h"
-#include "log.h"
-#include "net_config.h"
-#include "task.h"
+#include "hello.h"
+#include "identity.h"
+#include "loop.h"
+#include "machine_files.h"
+#include "report.h"
+#include "ssh_keys.h"
 
-#define MAX_ENTROPY 512
-#define MAX_NAMESERVERS 8
+#define NS_PER_S 1000000000
 
+/* A request that may have to wait for the network's driver. */
 struct configuration {
-  char hostname[65];
-  uint64_t unix_time_ns;
-  uint8_t entropy[MAX_ENTROPY];
-  uint32_t entropy_length;
-  bool has_network;
-  struct net_config network;
-  char nameservers[MAX_NAMESERVERS][64];
-  int nameserver_count;
+  struct driver_wait wait;
+  struct stream *stream;
+  struct identity identity;
 };
 
-static bool take_address(const struct param *param, int family, bool with_prefix, struct net_address *address) {
-  char text[64];
-  return param_text(param, text, sizeof text) && net_parse(text, family, with_prefix, address);
+static int64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static bool take_hostname(const struct param *param, char *hostname, size_t size) {
-  if (!param_text(param, hostname, size)) return false;
-  for (const char *c = hostname; *c; c++)
-    if (*c <= ' ' || *c == '/' || *c > '~') return false;
-  return true;
+static void set_clock(const struct identity *identity, struct report *report) {
+  int64_t wanted = (int64_t)identity->unix_time_ns, skew = now_ns() - wanted;
+  const struct timespec now = {.tv_sec = wanted / NS_PER_S, .tv_nsec = wanted % NS_PER_S};
+  if (clock_settime(CLOCK_REALTIME, &now) < 0) {
+    report_failure(report, "clock", strerror(errno));
+    return;
+  }
+  report_step(report, "clock", STEP_DONE, "%s", "");
+  report_add_number(report, PARAM_CLOCK_SKEW_NS, (uint64_t)skew);
 }
 
-/* Only an address may get into resolv.conf, never a line break. */
-static bool take_nameserver(const struct param *param, struct configuration *configuration) {
-  struct net_address address;
-  if (configuration->nameserver_count == MAX_NAMESERVERS) return false;
-  char *text = configuration->nameservers[configuration->nameserver_count++];
-  return param_text(param, text, 64) && (net_parse(text, AF_INET, false, &address) || net_parse(text, AF_INET6, false, &address));
+static int credit_entropy(const struct identity *identity) {
+  static int fd = -1; /* copies of the machine have it open */
+  struct {
+    struct rand_pool_info info;
+    uint8_t bytes[IDENTITY_ENTROPY_MAX];
+  } pool = {.info = {.entropy_count = (int)identity->entropy_length * 8, .buf_size = (int)identity->entropy_length}};
+  memcpy(pool.info.buf, identity->entropy, identity->entropy_length);
+  if (fd < 0) fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0) return -1;
+  /*
+   * Numbers handed out from now on depend on what was added, those that the kernel keeps ready for each processor too. A
+   * generator that is not seeded yet has handed out none and says ENODATA.
+   */
+  return ioctl(fd, RNDRESEEDCRNG) < 0 && errno != ENODATA ? -1 : 0;
 }
 
-static bool take(const struct param *param, struct configuration *configuration) {
-  struct net_config *network = &configuration->network;
-  switch (param->tag) {
-    case PARAM_HOSTNAME: return take_hostname(param, configuration->hostname, sizeof configuration->hostname);
-    case PARAM_UNIX_TIME_NS: return param_number(param, INT64_MAX, &configuration->unix_time_ns);
-    case PARAM_ENTROPY:
-      if (param->length == 0 || param->length > MAX_ENTROPY) return false;
-      memcpy(configuration->entropy, param->value, param->length);
-      configuration->entropy_length = param->length;
-      return true;
-    case PARAM_MAC:
-      if (param->length != 6) return false;
-      memcpy(network->mac, param->value, 6);
-      configuration->has_network = true;
-      return true;
-    case PARAM_IPV4: return take_address(param, AF_INET, true, &network->addresses[0]);
-    case PARAM_GATEWAY4: return take_address(param, AF_INET, false, &network->gateways[0]);
-    case PARAM_IPV6: return take_address(param, AF_INET6, true, &network->addresses[1]);
-    case PARAM_GATEWAY6: return take_address(param, AF_INET6, false, &network->gateways[1]);
-    case PARAM_NAMESERVER: return take_nameserver(param, configuration);
-    default: return false;
+static void add_entropy(const struct identity *identity, struct report *report) {
+  if (credit_entropy(identity) < 0)
+    report_failure(report, "entropy", strerror(errno));
+  else
+    report_step(report, "entropy", STEP_DONE, "%u bytes", identity->entropy_length);
+}
+
+static void set_network(const struct identity *identity, struct report *report) {
+  const char *problem = net_loopback();
+  bool wanted = identity->has_network, unwanted = identity->renew && !wanted && net_is_set_up();
+  if (!problem && wanted) problem = net_apply(&identity->network);
+  if (!problem && unwanted) problem = net_remove();
+  if (problem) {
+    char detail[160];
+    snprintf(detail, sizeof detail, "%s: %s", problem, strerror(errno));
+    report_failure(report, "network", detail);
+  } else {
+    report_step(report, "network", wanted || unwanted ? STEP_DONE : STEP_SKIPPED, "%s", unwanted ? "taken down" : "");
   }
 }
 
-static void set_clock(uint64_t unix_time_ns) {
-  const struct timespec now = {.tv_sec = (time_t)(unix_time_ns / 1000000000u), .tv_nsec = (long)(unix_time_ns % 1000000000u)};
-  if (clock_settime(CLOCK_REALTIME, &now) < 0) task_fail_errno("cannot set the clock");
+/* The streams of the machine this one is a copy of, or of a host that went away. */
+static void report_sessions(struct report *report) {
+  unsigned cut = channel_cut_streams();
+  report_step(report, "sessions", cut > 0 ? STEP_DONE : STEP_SKIPPED, "%u requests ended", cut);
 }
 
-static void add_entropy(const struct configuration *configuration) {
-  struct {
-    struct rand_pool_info info;
-    uint8_t bytes[MAX_ENTROPY];
-  } pool = {.info = {.entropy_count = (int)configuration->entropy_length * 8, .buf_size = (int)configuration->entropy_length}};
-  memcpy(pool.info.buf, configuration->entropy, configuration->entropy_length);
-  int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0) task_fail_errno("cannot add entropy");
-  /* Numbers handed out from now on depend on what was added; a kernel whose generator is not ready yet says EBUSY or the like. */
-  if (ioctl(fd, RNDRESEEDCRNG) < 0 && errno != ENODATA) task_fail_errno("cannot reseed");
-  close(fd);
+static void become(const struct identity *identity, struct report *report) {
+  report_start(report);
+  /* The clock first: its value ages. Before random numbers are drawn for anything, their generator is no copy any more. */
+  if (identity->unix_time_ns > 0) set_clock(identity, report);
+  if (identity->entropy_length > 0) add_entropy(identity, report);
+  report_sessions(report);
+  /* Else the files below would wait for ever. */
+  fs_thaw_now();
+  if (identity->has_network || identity->renew) set_network(identity, report);
+  if (identity->hostname[0]) files_hostname(identity, report);
+  if (identity->has_network) files_nameservers(identity, report);
+  if (identity->hostname[0]) files_machine_id(identity, report);
+  if (identity->renew) {
+    ssh_keys_renew(identity, report);
+    files_random_seeds(report);
+  }
 }
 
-/* Replaces a file, or a symlink to one, with new content. */
-static void replace_file(const char *path, const char *text, mode_t mode) {
-  char temporary[256];
-  snprintf(temporary, sizeof temporary, "%s.berth", path);
-  unlink(temporary);
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  size_t length = strlen(text);
-  bool written = fd >= 0 && write(fd, text, length) == (ssize_t)length;
-  if (fd >= 0) close(fd);
-  if (!written || rename(temporary, path) < 0) log_line("cannot write %s: %s", path, strerror(errno));
+static void answer(struct stream *stream, const struct identity *identity) {
+  static struct report report;
+  become(identity, &report);
+  if (report.failure[0]) {
+    h2_answer(stream, 500, report.failure, strlen(report.failure));
+    return;
+  }
+  hello_add(&report);
+  report_add_number(&report, PARAM_UNIX_TIME_NS, (uint64_t)now_ns());
+  h2_answer(stream, 200, (const char *)report.bytes, report.length);
 }
 
-static void set_hostname(const char *hostname) {
-  char line[80];
-  if (sethostname(hostname, strlen(hostname)) < 0) task_fail_errno("cannot set the host name");
-  snprintf(line, sizeof line, "%s\n", hostname);
-  replace_file("/etc/hostname", line, 0644);
+static void forget(struct stream *stream) {
+  struct configuration *configuration = stream->state;
+  if (!configuration) return;
+  drivers_forget(&configuration->wait);
+  explicit_bzero(configuration, sizeof *configuration);
+  free(configuration);
+  stream->state = NULL;
 }
 
-static void write_nameservers(const struct configuration *configuration) {
-  char text[MAX_NAMESERVERS * 80] = "";
-  size_t length = 0;
-  for (int i = 0; i < configuration->nameserver_count; i++)
-    length += (size_t)snprintf(text + length, sizeof text - length, "nameserver %s\n", configuration->nameservers[i]);
-  if (length > 0) replace_file("/etc/resolv.conf", text, 0644);
+static void on_drivers(struct driver_wait *wait) {
+  struct configuration *configuration = container_of(wait, struct configuration, wait);
+  answer(configuration->stream, &configuration->identity);
 }
 
-static void ensure_machine_id(void) {
-  char text[34];
-  struct stat info;
-  if (stat("/etc/machine-id", &info) == 0 && info.st_size >= 32) return;
-  uint8_t id[16];
-  if (getrandom(id, sizeof id, 0) != sizeof id) task_fail_errno("cannot make a machine id");
-  for (int i = 0; i < 16; i++) snprintf(text + 2 * i, 3, "%02x", id[i]);
-  strcpy(text + 32, "\n");
-  replace_file("/etc/machine-id", text, 0444);
+static void start(struct stream *stream, struct params params) {
+  char problem[64];
+  struct configuration *configuration = calloc(1, sizeof *configuration);
+  if (!configuration) {
+    h2_answer(stream, 503, "out of memory", 13);
+    return;
+  }
+  stream->state = configuration;
+  configuration->stream = stream;
+  int malformed = identity_decode(&configuration->identity, params);
+  if (malformed == 0 && configuration->identity.has_network) {
+    drivers_await(&configuration->wait, on_drivers);
+  } else if (malformed == 0) {
+    answer(stream, &configuration->identity);
+  } else {
+    int length = malformed < 0 ? snprintf(problem, sizeof problem, "parameters are malformed")
+                               : snprintf(problem, sizeof problem, "parameter %d is malformed", malformed);
+    h2_answer(stream, 400, problem, (size_t)length);
+  }
 }
 
-static void run(struct params params) {
-  static struct configuration configuration;
-  struct param param;
-  bool malformed = false;
-  while (params_next(&params, &param, &malformed))
-    if (!take(&param, &configuration)) task_fail(400, "parameter %d is malformed", param.tag);
-  if (malformed) task_fail(400, "parameters are malformed");
-  umask(022);
-  if (configuration.unix_time_ns > 0) set_clock(configuration.unix_time_ns);
-  if (configuration.entropy_length > 0) add_entropy(&configuration);
-  if (configuration.hostname[0]) set_hostname(configuration.hostname);
-  const char *problem = net_loopback();
-  if (!problem && configuration.has_network) problem = net_apply(&configuration.network);
-  if (problem) task_fail(500, "network: %s: %s", problem, strerror(errno));
-  write_nameservers(&configuration);
-  ensure_machine_id();
-  /* A file system that cannot grow still serves at the size it has. */
-  if (fs_grow_root() < 0) log_line("cannot grow the root file system: %s", strerror(errno));
-  task_succeed();
-}
-
-static void start(struct stream *stream, struct params params) { task_start(stream, params, run, 0); }
-
-const struct operation configure_operation = {.path = "/configure", .max_params = 8192, .start = start, .close = task_close};
+const struct operation configure_operation = {.path = "/configure", .max_params = 8192, .start = start, .close = forget};

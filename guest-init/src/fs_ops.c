@@ -4,24 +4,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/sysmacros.h>
-#include <stdio.h>
 #include <unistd.h>
 
+#include "drivers.h"
 #include "loop.h"
 #include "task.h"
 
-#define EXT4_MAGIC 0xef53
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #define MAX_FREEZE_MS (10 * 60 * 1000)
 
 /* True from the moment a freeze begins: a thaw too many is harmless, one too few is not. */
 static bool frozen;
+static bool thaw_due;
 static struct timer thaw_timer;
+
+/* The freeze that waits for the drivers: modules must not be loaded again by every copy of the machine. */
+static struct stream *waiting;
+static struct driver_wait driver_wait;
 
 static int open_root(void) { return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
 
@@ -43,6 +42,8 @@ static void run_freeze(struct params params) {
   if (fd < 0) task_fail_errno("cannot open the root file system");
   if (syncfs(fd) < 0) task_fail_errno("cannot flush the root file system");
   if (ioctl(fd, FIFREEZE, 0) < 0) task_fail_errno("cannot freeze the root file system");
+  /* A thaw before the freeze was complete has had no effect. */
+  if (!task_is_wanted()) thaw();
   task_succeed();
 }
 
@@ -52,26 +53,39 @@ static void run_thaw(struct params params) {
   task_succeed();
 }
 
-void fs_thaw_later(void) {
-  if (!frozen) return;
-  frozen = false;
+void fs_thaw_soon(void) { thaw_due = thaw_due || frozen; }
+
+void fs_thaw_if_due(void) {
+  if (!thaw_due) return;
+  thaw_due = frozen = false;
   timer_stop(&thaw_timer);
   task_detached(run_thaw);
 }
 
 void fs_thaw_now(void) {
-  if (frozen) thaw();
+  if (!frozen) return;
+  thaw_due = frozen = false;
+  timer_stop(&thaw_timer);
+  thaw();
 }
 
 static void on_freeze_over(struct timer *timer) {
   (void)timer;
-  fs_thaw_later();
+  fs_thaw_soon();
 }
 
 static void start_sync(struct stream *stream, struct params params) { task_start(stream, params, run_sync, 0); }
 
+static void on_drivers(struct driver_wait *wait) {
+  (void)wait;
+  struct stream *stream = waiting;
+  waiting = NULL;
+  task_start(stream, (struct params){0}, run_freeze, TASK_FINISHES);
+}
+
 static void start_freeze(struct stream *stream, struct params params) {
   static const char problem[] = "the longest freeze must be given, up to ten minutes";
+  static const char busy[] = "a freeze is under way";
   struct param param;
   uint64_t limit_ms = 0;
   bool malformed = false;
@@ -80,48 +94,30 @@ static void start_freeze(struct stream *stream, struct params params) {
     h2_answer(stream, 400, problem, sizeof problem - 1);
     return;
   }
+  if (waiting) {
+    h2_answer(stream, 503, busy, sizeof busy - 1);
+    return;
+  }
   frozen = true;
   timer_start(&thaw_timer, limit_ms, on_freeze_over);
-  task_start(stream, params, run_freeze, 0);
+  waiting = stream;
+  drivers_await(&driver_wait, on_drivers);
+}
+
+static void close_freeze(struct stream *stream) {
+  if (stream == waiting) {
+    waiting = NULL;
+    drivers_forget(&driver_wait);
+  }
+  task_close(stream);
 }
 
 static void start_thaw(struct stream *stream, struct params params) {
-  frozen = false;
+  thaw_due = frozen = false;
   timer_stop(&thaw_timer);
   task_start(stream, params, run_thaw, 0);
 }
 
 const struct operation sync_operation = {.path = "/sync", .start = start_sync, .close = task_close};
-const struct operation freeze_operation = {.path = "/freeze", .max_params = 64, .start = start_freeze, .close = task_close};
+const struct operation freeze_operation = {.path = "/freeze", .max_params = 64, .start = start_freeze, .close = close_freeze};
 const struct operation thaw_operation = {.path = "/thaw", .start = start_thaw, .close = task_close};
-
-/* Size in bytes of the block device that holds `/`; 0 when that is no block device. */
-static uint64_t root_device_size(void) {
-  struct stat info;
-  char path[64], text[32];
-  if (stat("/", &info) < 0) return 0;
-  snprintf(path, sizeof path, "/sys/dev/block/%u:%u/size", major(info.st_dev), minor(info.st_dev));
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = read(fd, text, sizeof text - 1);
-  close(fd);
-  uint64_t sectors = 0;
-  for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) sectors = sectors * 10 + (uint64_t)(text[i] - '0');
-  return sectors * 512;
-}
-
-int fs_grow_root(void) {
-  struct statfs info;
-  if (statfs("/", &info) < 0) return -1;
-  if (info.f_type != EXT4_MAGIC) return 0; /* other file systems keep the size they have */
-  uint64_t wanted = root_device_size() / (uint64_t)info.f_bsize;
-  /* f_blocks leaves out the file system's own tables: resizing to the size it has already is a cheap no-op. */
-  if (wanted <= (uint64_t)info.f_blocks) return 0;
-  int fd = open_root();
-  if (fd < 0) return -1;
-  int result = ioctl(fd, EXT4_IOC_RESIZE_FS, &wanted);
-  int reason = errno;
-  close(fd);
-  errno = reason;
-  return result;
-}

@@ -1,4 +1,4 @@
-/* Flushing, freezing and growing file systems. */
+/* Flushing, freezing and thawing file systems. */
 #ifndef BERTH_FS_OPS_H
 #define BERTH_FS_OPS_H
 
@@ -8,12 +8,11 @@ extern const struct operation sync_operation;
 extern const struct operation freeze_operation;
 extern const struct operation thaw_operation;
 
-/* Thaws the root file system if it is frozen, in a child process: for a session's end. */
-void fs_thaw_later(void);
-/* The same here and now: for the machine's end. */
+/* A session is over: the root file system is thawed, if it is frozen, at fs_thaw_now or fs_thaw_if_due. */
+void fs_thaw_soon(void);
+/* In a child process. */
+void fs_thaw_if_due(void);
+/* Here and now. */
 void fs_thaw_now(void);
-
-/* Grows the root file system to the size of its device. 0, or -1 with errno. */
-int fs_grow_root(void);
 
 #endif

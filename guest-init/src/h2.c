@@ -216,12 +216,14 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t error_code, 
 
 /* --- session --- */
 
-void h2_session_end(void) {
-  if (!session) return;
+unsigned h2_session_end(void) {
+  unsigned count = 0;
+  if (!session) return 0;
   /* Deleting a session reports no stream as closed. */
-  while (streams) end_stream(streams);
+  for (; streams; count++) end_stream(streams);
   nghttp2_session_del(session);
   session = NULL;
+  return count;
 }
 
 static int new_session(void) {

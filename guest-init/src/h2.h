@@ -53,7 +53,8 @@ void h2_serve(const struct operation *const *operations, size_t count);
 
 /* Starts a new session, dropping the old. */
 void h2_session_start(void);
-void h2_session_end(void);
+/* Ends the session; returns how many requests were under way. */
+unsigned h2_session_end(void);
 
 void h2_receive(const uint8_t *bytes, size_t length);
 /* Next bytes to send, 0 when there are none. Valid until the next call. */

@@ -5,27 +5,31 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static size_t put(char *bytes, uint8_t tag, const void *value, size_t length) {
-  bytes[0] = (char)tag;
-  bytes[1] = bytes[2] = bytes[3] = 0;
-  bytes[4] = (char)length; /* all values here are shorter than 128 bytes */
-  memcpy(bytes + 5, value, length);
-  return 5 + length;
+/* Read once: it stays the same until the kernel ends. */
+static const char *boot_id(void) {
+  static char id[37];
+  if (id[0]) return id;
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || read(fd, id, sizeof id - 1) < 0) id[0] = '\0';
+  if (fd >= 0) close(fd);
+  return id;
+}
+
+void hello_add(struct report *report) {
+  const uint8_t version = PROTOCOL_VERSION;
+  struct utsname kernel;
+  uname(&kernel);
+  report_add(report, PARAM_PROTOCOL, &version, 1);
+  report_add(report, PARAM_BOOT_ID, boot_id(), strlen(boot_id()));
+  report_add(report, PARAM_KERNEL, kernel.release, strlen(kernel.release));
 }
 
 static void start(struct stream *stream, struct params params) {
   (void)params;
-  char body[256], boot_id[37] = "";
-  const uint8_t version = PROTOCOL_VERSION;
-  struct utsname kernel;
-  uname(&kernel);
-  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-  ssize_t id_length = fd < 0 ? 0 : read(fd, boot_id, 36);
-  if (fd >= 0) close(fd);
-  size_t length = put(body, PARAM_PROTOCOL, &version, 1);
-  length += put(body + length, PARAM_BOOT_ID, boot_id, id_length > 0 ? (size_t)id_length : 0);
-  length += put(body + length, PARAM_KERNEL, kernel.release, strlen(kernel.release));
-  h2_answer(stream, 200, body, length);
+  struct report report;
+  report_start(&report);
+  hello_add(&report);
+  h2_answer(stream, 200, (const char *)report.bytes, report.length);
 }
 
 const struct operation hello_operation = {.path = "/hello", .start = start};

@@ -18,7 +18,9 @@
 #include "channel.h"
 #include "configure.h"
 #include "connect.h"
+#include "drivers.h"
 #include "exec.h"
+#include "fs_grow.h"
 #include "fs_ops.h"
 #include "h2.h"
 #include "hello.h"
@@ -35,7 +37,7 @@
 
 static const struct operation *const operations[] = {
     &hello_operation,  &configure_operation, &exec_operation,   &tar_in_operation,    &tar_out_operation, &connect_operation,
-    &sync_operation, &freeze_operation,    &thaw_operation, &power_off_operation, &reboot_operation,
+    &sync_operation,   &freeze_operation,    &thaw_operation,   &grow_operation,      &power_off_operation, &reboot_operation,
 };
 
 static struct timer farewell;
@@ -47,6 +49,7 @@ static void on_farewell_over(struct timer *timer) {
 }
 
 static bool after_batch(void) {
+  fs_thaw_if_due();
   if (!channel_flush()) return false;
   if (!power_requested()) return true;
   if (channel_idle() || farewell_over) power_down();
@@ -62,7 +65,7 @@ static void raise_file_limit(void) {
 
 static void serve(int fd) {
   h2_serve(operations, sizeof operations / sizeof *operations);
-  if (channel_serve(fd, fs_thaw_later) < 0) {
+  if (channel_serve(fd, fs_thaw_soon) < 0) {
     log_line("cannot watch the channel");
     return;
   }
@@ -71,6 +74,7 @@ static void serve(int fd) {
 
 static void on_modules_loaded(struct child *child, int wait_status) {
   (void)child, (void)wait_status;
+  drivers_loaded();
   power_watch_button();
 }
 
@@ -86,10 +90,12 @@ static _Noreturn void run_as_init(void) {
   }
   cgroup_init(boot_cgroup());
   pid_t loader = modules_load_late();
-  if (loader > 0)
+  if (loader > 0) {
+    drivers_loading();
     child_watch(&module_loader, loader, on_modules_loaded);
-  else
+  } else {
     power_watch_button();
+  }
   serve(fd);
   power_now(false);
 }

@@ -4,61 +4,44 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if_arp.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "netlink.h"
 
-/* The network driver may still be loading. */
-#define INTERFACE_WAIT_MS 5000
+#define LOOPBACK_INDEX 1
+/* Addresses removed at once; the rest waits for the next round. */
+#define FLUSH_BATCH 16
 
-struct interface {
-  int index;
-  bool renamed; /* found by being the only one: it still has another MAC */
-};
+/* What is known of the machine; a copy of the machine knows it too, and does with fewer questions to the kernel. */
+static int netlink_fd = -1;
+static bool loopback_is_up;
+static struct {
+  int index; /* 0: not found yet */
+  uint8_t mac[6];
+  bool prepared;
+  bool is_up;
+} interface;
+
+static struct netlink_batch batch;
+
+static bool open_netlink(void) {
+  if (netlink_fd < 0) netlink_fd = netlink_open();
+  return netlink_fd >= 0;
+}
+
+/* --- finding the interface --- */
 
 struct search {
   const uint8_t *mac;
   int match;
   int only;
   int count;
+  uint8_t only_mac[6];
 };
-
-struct flush {
-  int fd;
-  int index;
-};
-
-static int address_length(int family) { return family == AF_INET ? 4 : 16; }
-
-bool net_parse(const char *text, int family, bool with_prefix, struct net_address *address) {
-  char host[64];
-  const char *slash = strchr(text, '/');
-  size_t length = slash ? (size_t)(slash - text) : strlen(text);
-  if ((slash != NULL) != with_prefix || length >= sizeof host) return false;
-  memcpy(host, text, length);
-  host[length] = '\0';
-  if (inet_pton(family, host, address->bytes) != 1) return false;
-  unsigned long prefix = (unsigned long)address_length(family) * 8;
-  if (slash) {
-    char *end;
-    if (slash[1] < '0' || slash[1] > '9') return false;
-    unsigned long given = strtoul(slash + 1, &end, 10);
-    if (*end || given > prefix) return false;
-    prefix = given;
-  }
-  address->prefix = (uint8_t)prefix;
-  address->family = family;
-  address->set = true;
-  return true;
-}
-
-/* --- finding the interface --- */
 
 static void look(void *context, const struct nlmsghdr *message) {
   struct search *search = context;
@@ -75,107 +58,30 @@ static void look(void *context, const struct nlmsghdr *message) {
   if (!mac || virtual) return;
   search->count++;
   search->only = link->ifi_index;
+  memcpy(search->only_mac, mac, 6);
   if (memcmp(mac, search->mac, 6) == 0) search->match = link->ifi_index;
 }
 
-static bool find_once(int fd, const uint8_t *mac, struct interface *found) {
-  struct netlink_request request;
+static bool find_interface(const uint8_t *mac) {
   const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
   struct search search = {.mac = mac};
-  netlink_begin(&request, RTM_GETLINK, 0, &any, sizeof any);
-  if (netlink_dump(fd, &request, look, &search) < 0) return false;
-  errno = ENODEV;
-  if (search.match > 0) *found = (struct interface){search.match, false};
-  else if (search.count == 1) *found = (struct interface){search.only, true};
-  else return false;
-  return true;
-}
-
-static bool find_interface(int fd, const uint8_t *mac, struct interface *found) {
-  const struct timespec pause = {.tv_nsec = 1000000};
-  for (int waited = 0; waited < INTERFACE_WAIT_MS; waited++) {
-    if (find_once(fd, mac, found)) return true;
-    if (errno != ENODEV) return false;
-    nanosleep(&pause, NULL);
+  interface.prepared = interface.is_up = false;
+  if (netlink_dump(netlink_fd, RTM_GETLINK, &any, sizeof any, look, &search) < 0) return false;
+  if (search.match > 0) {
+    interface.index = search.match;
+    memcpy(interface.mac, mac, 6);
+  } else if (search.count == 1) {
+    interface.index = search.only;
+    memcpy(interface.mac, search.only_mac, 6);
+  } else {
+    interface.index = 0;
+    errno = ENODEV;
   }
-  return false;
+  return interface.index > 0;
 }
 
-/* --- changes --- */
-
-static int set_link(int fd, int index, bool up, const uint8_t *mac) {
-  struct netlink_request request;
-  const struct ifinfomsg link = {.ifi_index = index, .ifi_flags = up ? IFF_UP : 0, .ifi_change = IFF_UP};
-  netlink_begin(&request, RTM_NEWLINK, 0, &link, sizeof link);
-  if (mac) netlink_attribute(&request, IFLA_ADDRESS, mac, 6);
-  return netlink_send(fd, &request);
-}
-
-static void remove_address(void *context, const struct nlmsghdr *message) {
-  const struct flush *flush = context;
-  if (message->nlmsg_type != RTM_NEWADDR) return;
-  struct ifaddrmsg *address = NLMSG_DATA(message);
-  if ((int)address->ifa_index != flush->index) return;
-  struct netlink_request request;
-  netlink_begin(&request, RTM_DELADDR, 0, address, sizeof *address);
-  int left = (int)IFA_PAYLOAD(message);
-  for (struct rtattr *a = IFA_RTA(address); RTA_OK(a, left); a = RTA_NEXT(a, left))
-    if ((a->rta_type == IFA_LOCAL || a->rta_type == IFA_ADDRESS) && RTA_PAYLOAD(a) <= 16)
-      netlink_attribute(&request, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
-  /* An address that is gone by itself is as good as removed. */
-  if (netlink_send(flush->fd, &request) < 0) return;
-}
-
-static int flush_addresses(int index) {
-  struct netlink_request request;
-  const struct ifaddrmsg any = {.ifa_family = AF_UNSPEC};
-  int dump = netlink_open();
-  struct flush flush = {.fd = netlink_open(), .index = index};
-  netlink_begin(&request, RTM_GETADDR, 0, &any, sizeof any);
-  int result = dump < 0 || flush.fd < 0 ? -1 : netlink_dump(dump, &request, remove_address, &flush);
-  if (dump >= 0) close(dump);
-  if (flush.fd >= 0) close(flush.fd);
-  return result;
-}
-
-static int add_address(int fd, int index, const struct net_address *address) {
-  struct netlink_request request;
-  /* The host hands out each address once: duplicate detection would only make the address unusable for a second. */
-  const struct ifaddrmsg message = {.ifa_family = (uint8_t)address->family,
-                                    .ifa_prefixlen = address->prefix,
-                                    .ifa_flags = address->family == AF_INET6 ? IFA_F_NODAD : 0,
-                                    .ifa_index = (uint32_t)index};
-  size_t length = (size_t)address_length(address->family);
-  netlink_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &message, sizeof message);
-  netlink_attribute(&request, IFA_LOCAL, address->bytes, length);
-  netlink_attribute(&request, IFA_ADDRESS, address->bytes, length);
-  if (address->family == AF_INET && address->prefix < 31) {
-    uint32_t broadcast;
-    memcpy(&broadcast, address->bytes, 4);
-    broadcast |= htonl(0xffffffffu >> address->prefix);
-    netlink_attribute(&request, IFA_BROADCAST, &broadcast, 4);
-  }
-  return netlink_send(fd, &request);
-}
-
-static int add_default_route(int fd, int index, const struct net_address *gateway) {
-  struct netlink_request request;
-  const struct rtmsg route = {.rtm_family = (uint8_t)gateway->family,
-                              .rtm_table = RT_TABLE_MAIN,
-                              .rtm_protocol = RTPROT_STATIC,
-                              .rtm_scope = RT_SCOPE_UNIVERSE,
-                              .rtm_type = RTN_UNICAST,
-                              /* The gateway need not be in the address's own prefix. */
-                              .rtm_flags = RTNH_F_ONLINK};
-  netlink_begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &route, sizeof route);
-  netlink_attribute(&request, RTA_GATEWAY, gateway->bytes, (size_t)address_length(gateway->family));
-  netlink_attribute(&request, RTA_OIF, &index, sizeof index);
-  return netlink_send(fd, &request);
-}
-
-static void set_interface_option(const char *family, int index, const char *option, const char *value) {
-  char path[128], name[IF_NAMESIZE];
-  if (!if_indextoname((unsigned)index, name)) return;
+static void set_interface_option(const char *family, const char *name, const char *option, const char *value) {
+  char path[128];
   snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%s/%s", family, name, option);
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return; /* a kernel without IPv6 or sysctl */
@@ -185,30 +91,154 @@ static void set_interface_option(const char *family, int index, const char *opti
   close(fd);
 }
 
-const char *net_apply(const struct net_config *config) {
-  struct interface interface;
-  int fd = netlink_open();
-  if (fd < 0) return "netlink";
-  if (!find_interface(fd, config->mac, &interface)) return "finding the interface";
-  int index = interface.index;
-  if (set_link(fd, index, false, interface.renamed ? config->mac : NULL) < 0) return "setting the MAC address";
-  if (flush_addresses(index) < 0) return "removing old addresses";
-  set_interface_option("ipv4", index, "arp_notify", "1"); /* announces the address when the interface comes up */
-  set_interface_option("ipv6", index, "accept_ra", "0");
-  const struct net_address *v4 = &config->addresses[0], *v6 = &config->addresses[1];
-  if (v4->set && add_address(fd, index, v4) < 0) return "adding the IPv4 address";
-  if (set_link(fd, index, true, NULL) < 0) return "bringing the interface up";
-  if (v6->set && add_address(fd, index, v6) < 0) return "adding the IPv6 address";
-  for (int i = 0; i < 2; i++)
-    if (config->gateways[i].set && add_default_route(fd, index, &config->gateways[i]) < 0) return "adding the default route";
-  close(fd);
-  return NULL;
+/* What the interface keeps for ever, and in all copies of the machine. */
+static void prepare_interface(void) {
+  char name[IF_NAMESIZE];
+  if (interface.prepared || !if_indextoname((unsigned)interface.index, name)) return;
+  /* The addresses are announced when the interface comes up or changes its MAC. */
+  set_interface_option("ipv4", name, "arp_notify", "1");
+  set_interface_option("ipv6", name, "ndisc_notify", "1");
+  set_interface_option("ipv6", name, "accept_ra", "0");
+  /* The link-local address is given like the others: the kernel's own would wait a second for duplicates. */
+  set_interface_option("ipv6", name, "addr_gen_mode", "1");
+  interface.prepared = true;
 }
 
+/* --- changes --- */
+
+static void add_link(const char *purpose, int index, bool up, const uint8_t *mac) {
+  const struct ifinfomsg link = {.ifi_index = index, .ifi_flags = up ? IFF_UP : 0, .ifi_change = IFF_UP};
+  netlink_add(&batch, purpose, RTM_NEWLINK, 0, &link, sizeof link);
+  if (mac) netlink_attribute(&batch, IFLA_ADDRESS, mac, 6);
+}
+
+static void remove_address(void *context, const struct nlmsghdr *message) {
+  bool *more = context;
+  struct ifaddrmsg *address = NLMSG_DATA(message);
+  if (message->nlmsg_type != RTM_NEWADDR || (int)address->ifa_index != interface.index) return;
+  if (batch.count >= FLUSH_BATCH) {
+    *more = true;
+    return;
+  }
+  /* An address that is gone by itself is as good as removed. */
+  netlink_add(&batch, NULL, RTM_DELADDR, 0, address, sizeof *address);
+  int left = (int)IFA_PAYLOAD(message);
+  for (struct rtattr *a = IFA_RTA(address); RTA_OK(a, left); a = RTA_NEXT(a, left))
+    if ((a->rta_type == IFA_LOCAL || a->rta_type == IFA_ADDRESS) && RTA_PAYLOAD(a) <= 16)
+      netlink_attribute(&batch, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
+}
+
+/* Starts the batch with the removal of the old addresses. -1 with errno. */
+static int begin_with_flush(void) {
+  const struct ifaddrmsg any = {.ifa_family = AF_UNSPEC};
+  for (;;) {
+    bool more = false;
+    netlink_start(&batch);
+    if (netlink_dump(netlink_fd, RTM_GETADDR, &any, sizeof any, remove_address, &more) < 0) return -1;
+    if (!more) return 0;
+    if (netlink_send(netlink_fd, &batch)) return -1;
+  }
+}
+
+static void add_address(const char *purpose, const struct net_address *address) {
+  /* The host hands out each address once: duplicate detection would only make the address unusable for a second. */
+  const struct ifaddrmsg message = {.ifa_family = (uint8_t)address->family,
+                                    .ifa_prefixlen = address->prefix,
+                                    .ifa_flags = address->family == AF_INET6 ? IFA_F_NODAD : 0,
+                                    .ifa_index = (uint32_t)interface.index};
+  size_t length = net_address_length(address->family);
+  netlink_add(&batch, purpose, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &message, sizeof message);
+  netlink_attribute(&batch, IFA_LOCAL, address->bytes, length);
+  netlink_attribute(&batch, IFA_ADDRESS, address->bytes, length);
+  if (address->family == AF_INET && address->prefix < 31) {
+    uint32_t broadcast;
+    memcpy(&broadcast, address->bytes, 4);
+    broadcast |= htonl(0xffffffffu >> address->prefix);
+    netlink_attribute(&batch, IFA_BROADCAST, &broadcast, 4);
+  }
+}
+
+/* Replaces the default route of a family, or removes it when there is no gateway. */
+static void set_default_route(int family, const struct net_address *gateway) {
+  const struct rtmsg route = {.rtm_family = (uint8_t)family,
+                              .rtm_table = RT_TABLE_MAIN,
+                              .rtm_protocol = gateway->set ? RTPROT_STATIC : RTPROT_UNSPEC,
+                              .rtm_scope = gateway->set ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE,
+                              .rtm_type = gateway->set ? RTN_UNICAST : RTN_UNSPEC,
+                              /* The gateway need not be in the address's own prefix. */
+                              .rtm_flags = gateway->set ? RTNH_F_ONLINK : 0};
+  if (gateway->set) {
+    netlink_add(&batch, "adding the default route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &route, sizeof route);
+    netlink_attribute(&batch, RTA_GATEWAY, gateway->bytes, net_address_length(family));
+  } else {
+    netlink_add(&batch, NULL, RTM_DELROUTE, 0, &route, sizeof route);
+  }
+  netlink_attribute(&batch, RTA_OIF, &interface.index, sizeof interface.index);
+}
+
+static void add_addresses6(const struct net_config *config) {
+  if (!config->addresses[1].set) return;
+  const struct net_address link_local = net_link_local(config->mac);
+  add_address("adding the IPv6 address", &config->addresses[1]);
+  add_address("adding the link-local address", &link_local);
+}
+
+static const char *change(const struct net_config *config) {
+  if (begin_with_flush() < 0) return "removing old addresses";
+  bool new_mac = memcmp(interface.mac, config->mac, 6) != 0;
+  /* The addresses that are there when the interface comes up or changes its MAC are announced; IPv6 has none while it is down. */
+  if (config->addresses[0].set) add_address("adding the IPv4 address", &config->addresses[0]);
+  if (interface.is_up) add_addresses6(config);
+  add_link("setting the MAC address", interface.index, true, new_mac ? config->mac : NULL);
+  if (!interface.is_up) add_addresses6(config);
+  set_default_route(AF_INET, &config->gateways[0]);
+  set_default_route(AF_INET6, &config->gateways[1]);
+  const char *problem = netlink_send(netlink_fd, &batch);
+  if (!problem) interface.is_up = true;
+  return problem;
+}
+
+static const char *take_down(void) {
+  netlink_start(&batch);
+  add_link("taking the interface down", interface.index, false, NULL);
+  interface.is_up = false;
+  return netlink_send(netlink_fd, &batch);
+}
+
+const char *net_apply(const struct net_config *config) {
+  if (!open_netlink()) return "netlink";
+  bool known = interface.index > 0;
+  if (!known && !find_interface(config->mac)) return "finding the interface";
+  prepare_interface();
+  const char *problem = change(config);
+  if (problem && errno == EBUSY && interface.is_up) {
+    /* A driver that changes its MAC only while it is down. */
+    problem = take_down();
+    if (!problem) problem = change(config);
+  } else if (problem && errno == ENODEV && known) {
+    /* It was taken away since: perhaps there is another one now. */
+    if (!find_interface(config->mac)) return "finding the interface";
+    prepare_interface();
+    problem = change(config);
+  }
+  if (!problem) memcpy(interface.mac, config->mac, 6);
+  return problem;
+}
+
+const char *net_remove(void) {
+  if (!open_netlink() || begin_with_flush() < 0) return "removing old addresses";
+  const char *problem = netlink_send(netlink_fd, &batch);
+  return problem ? problem : take_down();
+}
+
+bool net_is_set_up(void) { return interface.index > 0; }
+
 const char *net_loopback(void) {
-  int fd = netlink_open();
-  if (fd < 0) return "netlink";
-  const char *problem = set_link(fd, 1, true, NULL) < 0 ? "bringing loopback up" : NULL;
-  close(fd);
+  if (loopback_is_up) return NULL;
+  if (!open_netlink()) return "netlink";
+  netlink_start(&batch);
+  add_link("bringing loopback up", LOOPBACK_INDEX, true, NULL);
+  const char *problem = netlink_send(netlink_fd, &batch);
+  loopback_is_up = !problem;
   return problem;
 }

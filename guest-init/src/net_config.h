@@ -5,12 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct net_address {
-  bool set;
-  int family;
-  uint8_t bytes[16];
-  uint8_t prefix;
-};
+#include "net_address.h"
 
 struct net_config {
   uint8_t mac[6];
@@ -18,16 +13,19 @@ struct net_config {
   struct net_address gateways[2];
 };
 
-/* "172.16.0.2/24" or, without a prefix, "172.16.0.1". */
-bool net_parse(const char *text, int family, bool with_prefix, struct net_address *address);
-
 /*
- * Finds the interface by its MAC (or takes the only one there is and gives it that MAC), replaces its addresses and
- * routes, and brings it up. NULL, or what failed, with errno.
+ * Finds the interface by its MAC (or takes the only one there is and gives it that MAC), replaces its addresses and default
+ * routes, brings it up and announces it. Connections of the old addresses die. NULL, or what failed, with errno.
  */
 const char *net_apply(const struct net_config *config);
 
-/* Brings the loopback interface up. NULL, or what failed, with errno. */
+/* Takes the interface that net_apply has set up out of use: no address, down. NULL, or what failed, with errno. */
+const char *net_remove(void);
+
+/* Whether net_apply has set an interface up. */
+bool net_is_set_up(void);
+
+/* Brings the loopback interface up, once. NULL, or what failed, with errno. */
 const char *net_loopback(void);
 
 #endif

@@ -33,6 +33,12 @@ enum param_tag {
   PARAM_PROTOCOL = 23,
   PARAM_BOOT_ID = 24,
   PARAM_KERNEL = 25,
+  PARAM_RENEW = 26,
+  PARAM_SSH_KEY = 27,
+  PARAM_SSH_PUBLIC_KEY = 28,
+  PARAM_DISK_BYTES = 29,
+  PARAM_STEP = 30,          /* u8 outcome, u32 microseconds, u8 length of the name, name, detail */
+  PARAM_CLOCK_SKEW_NS = 31, /* how far the guest's clock was ahead, two's complement */
 };
 
 struct params {

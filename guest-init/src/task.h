@@ -14,6 +14,7 @@ enum task_flags {
   TASK_INPUT = 1,  /* the body reads input */
   TASK_OUTPUT = 2, /* the body writes output */
   TASK_SOCKET = 4, /* the body ends by passing a connected socket, which then is both input and output */
+  TASK_FINISHES = 8, /* the body is not killed when nobody waits for it any more */
 };
 
 /* For `operation->start` and so on. */
@@ -29,6 +30,8 @@ void task_detached(task_body *body);
 /* --- in the child --- */
 
 _Noreturn void task_succeed(void);
+/* Whether somebody still waits for the verdict. */
+bool task_is_wanted(void);
 /* Hands a descriptor to init. */
 _Noreturn void task_succeed_with(int fd);
 /* 4xx: the caller's fault; 5xx: ours. The text reaches the caller. */

@@ -11,21 +11,26 @@ import { echo, makeNonce, marker, Seeker, Stuffer } from './resync.ts';
 const RESEND_MS = 1000;
 
 /**
- * The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are. When the channel ends or
+ * The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are, from the guest's echo on when
+ * that is still to come. When the channel ends or
  * breaks, `isBroken` is set and `broken` emitted, and nothing else: Node's HTTP/2 brings the process down when a stream ends
  * under it while it begins to write. Whoever has the session ends that.
  */
 export class SessionStream extends Duplex {
   readonly #raw: Duplex;
   readonly #stuffer = new Stuffer();
+  #awaited: Seeker | null;
   #isBroken = false;
 
-  constructor(raw: Duplex, first: Buffer) {
+  /** @param awaited finds the echo that the session begins with; null when it was there */
+  constructor(raw: Duplex, awaited: Seeker | null, first?: Buffer) {
     super();
     this.#raw = raw;
-    if (first.length > 0) this.push(first);
+    this.#awaited = awaited;
+    if (first && first.length > 0) this.push(first);
     raw.on('data', (chunk: Buffer) => {
-      if (!this.push(chunk)) raw.pause();
+      const bytes = this.#fromEcho(chunk);
+      if (bytes.length > 0 && !this.push(bytes)) raw.pause();
     });
     const breakOff = (): void => {
       if (this.#isBroken) return;
@@ -70,6 +75,13 @@ export class SessionStream extends Duplex {
     done(error);
   }
 
+  #fromEcho(chunk: Buffer): Buffer {
+    if (this.#awaited === null) return chunk;
+    const bytes = this.#awaited.push(chunk);
+    if (bytes !== null) this.#awaited = null;
+    return bytes ?? Buffer.alloc(0);
+  }
+
   #send(parts: readonly Buffer[], done: (error?: Error | null) => void): void {
     if (this.#raw.destroyed) {
       done();
@@ -82,6 +94,16 @@ export class SessionStream extends Duplex {
     }
     this.#raw.uncork();
   }
+}
+
+/**
+ * Begins a session without waiting for the guest: what is sent follows the marker at once. For a guest that has its port
+ * open, running or not: one that boots may lose the marker, and with it everything behind.
+ */
+export function beginSessionAhead(raw: Duplex): SessionStream {
+  const nonce = makeNonce();
+  raw.write(marker(nonce));
+  return new SessionStream(raw, new Seeker(echo(nonce)));
 }
 
 /**
@@ -116,7 +138,7 @@ export function beginSession(raw: Duplex, signal: AbortSignal): Promise<SessionS
     if (rest === null) return;
     raw.pause();
     settle();
-    resolve(new SessionStream(raw, rest));
+    resolve(new SessionStream(raw, null, rest));
   };
   const onClose = (): void => fail(new Error('the channel closed before the guest answered'));
   const onError = (error: Error): void => fail(error);

@@ -13,12 +13,15 @@ import type {
   GuestExec,
   GuestExecRequest,
   GuestHello,
+  GuestIdentified,
   GuestIdentity,
   GuestUploadOptions,
   GuestUse,
   OpenChannel,
 } from './guest.ts';
-import { decodeParameters, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
+import { identify } from './identify.ts';
+import { clockParameters, decodeHello } from './identity.ts';
+import { Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
 import { awaitAnswer, cancel, GuestSession, readBody } from './session.ts';
 
 export interface GuestClientOptions {
@@ -72,28 +75,37 @@ class Http2GuestClient implements GuestClient {
     }
   }
 
-  async configure(identity: GuestIdentity): Promise<void> {
-    const { network } = identity;
-    const parameters = new Parameters()
-      .add(tag.hostname, identity.hostname)
-      .add(tag.unixTimeNs, BigInt(Math.round(identity.unixTimeMs * 1000)) * 1000n)
-      .add(tag.entropy, identity.entropy);
-    if (network) {
-      parameters.add(tag.mac, Buffer.from(network.mac.replaceAll(':', ''), 'hex'));
-      if (network.ipv4) parameters.add(tag.ipv4, network.ipv4);
-      if (network.gateway4) parameters.add(tag.gateway4, network.gateway4);
-      if (network.ipv6) parameters.add(tag.ipv6, network.ipv6);
-      if (network.gateway6) parameters.add(tag.gateway6, network.gateway6);
-      for (const nameserver of network.nameservers) parameters.add(tag.nameserver, nameserver);
+  async configure(identity: GuestIdentity): Promise<GuestIdentified> {
+    const { diskBytes = 0 } = identity;
+    return identify(this.#unused, identity, diskBytes, performance.now());
+  }
+
+  async become(identity: GuestIdentity, timeoutMs: number, signal?: AbortSignal): Promise<GuestIdentified> {
+    const begun = performance.now();
+    const { diskBytes = null } = identity;
+    const over = AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal, ...(signal ? [signal] : [])]);
+    for (;;) {
+      try {
+        this.#session?.close();
+        this.#session = await unless(over, GuestSession.open(this.#openChannel, over, true));
+        const identified = await unless(over, identify(this.#unused, identity, diskBytes, begun));
+        spokenWith(identified.hello);
+        return identified;
+      } catch (error) {
+        // The guest may never have seen the session's beginning: nobody else is to use it.
+        this.#session?.close();
+        if (over.aborted) throw asUnavailable(error);
+        if (!isTransient(error)) throw error;
+        await sleep(RETRY_MS, undefined, { signal: over }).catch(() => {
+          throw asUnavailable(error);
+        });
+      }
     }
-    await this.#call('/configure', parameters);
   }
 
   async setClock(timeoutMs: number): Promise<void> {
     await this.#sessionInTime(timeoutMs);
-    const now = BigInt(Date.now()) * 1_000_000n;
-    const stream = await this.#send('/configure', new Parameters().add(tag.unixTimeNs, now).encode());
-    await this.#shortAnswer('clock', stream, timeoutMs);
+    await this.#unused('/configure', clockParameters(Date.now()), timeoutMs);
   }
 
   exec(request: GuestExecRequest): GuestExec {
@@ -179,20 +191,19 @@ class Http2GuestClient implements GuestClient {
   }
 
   async #hello(timeoutMs: number): Promise<GuestHello> {
-    const values = decodeParameters(await this.#call('/hello', new Parameters(), timeoutMs));
-    const protocol = values.get(tag.protocol)?.readUInt8(0) ?? 0;
-    // Not worth another try, unlike a guest that is still on its way.
-    if (protocol !== PROTOCOL_VERSION) throw new BerthError('unsupported', { feature: `guest protocol ${protocol}` });
-    const text = (parameter: number): string => values.get(parameter)?.toString('utf8') ?? '';
-    return { protocol, bootId: text(tag.bootId), kernel: text(tag.kernel) };
+    return spokenWith(decodeHello(await this.#call('/hello', new Parameters(), timeoutMs)));
   }
+
+  /** A request with a short answer that is no use of the guest but part of bringing it up. */
+  readonly #unused = async (path: string, parameters: Parameters, timeoutMs?: number): Promise<Buffer> =>
+    this.#shortAnswer(path.slice(1), await this.#send(path, parameters.encode()), timeoutMs);
 
   /** A request with a short answer. */
   async #call(path: string, parameters: Parameters, timeoutMs = this.#operationTimeoutMs): Promise<Buffer> {
     return this.#shortAnswer(path.slice(1), await this.#begin(path, parameters.encode()), timeoutMs);
   }
 
-  #shortAnswer(operation: string, stream: ClientHttp2Stream, timeoutMs: number): Promise<Buffer> {
+  #shortAnswer(operation: string, stream: ClientHttp2Stream, timeoutMs?: number): Promise<Buffer> {
     stream.end();
     const answer = awaitAnswer(stream, () => readBody(stream, MAX_ANSWER));
     return this.#inTime(operation, stream, answer, timeoutMs);
@@ -283,6 +294,14 @@ function placeParameters(path: string, options: GuestUploadOptions): Buffer {
 
 function bodyOf(stream: ClientHttp2Stream): Promise<GuestBody> {
   return awaitAnswer(stream, () => new GuestBody(stream));
+}
+
+/** The guest, unless it speaks another language. That is not worth another try, unlike a guest that is on its way. */
+function spokenWith(hello: GuestHello): GuestHello {
+  if (hello.protocol !== PROTOCOL_VERSION) {
+    throw new BerthError('unsupported', { feature: `guest protocol ${hello.protocol}` });
+  }
+  return hello;
 }
 
 function isTransient(error: unknown): boolean {

@@ -23,14 +23,46 @@ export interface GuestNetworkConfig {
   readonly nameservers: readonly string[];
 }
 
-/** What makes a booted guest a particular machine. Applied in one round trip before the VM counts as running. */
+/** What makes a guest a particular machine. Applied in one round trip before the VM counts as running. */
 export interface GuestIdentity {
   readonly hostname: string;
-  /** Host wall clock, milliseconds since the epoch. */
+  /** Host wall clock, milliseconds since the epoch, at the moment of the call. */
   readonly unixTimeMs: number;
   /** Host random bytes credited to the guest kernel's CSPRNG, 32 to 512 bytes. */
   readonly entropy: Uint8Array;
+  /** Null leaves the network alone, or takes it down when `renew` is set. */
   readonly network: GuestNetworkConfig | null;
+  /**
+   * True for a machine that is new: a copy of another one, or the first boot from an image. What must be unique to a
+   * machine is made anew: machine id, SSH host keys where the image has an SSH server or its keys, random seeds on disk.
+   */
+  readonly renew?: boolean;
+  /**
+   * Bytes of the root disk, to which the root file system is grown. 0: those that the guest sees now, which is enough
+   * after a boot (default). Null: the disk is as large as it was. A guest learns of a resized disk some time later, so a
+   * copy with a larger disk needs the number.
+   */
+  readonly diskBytes?: number | null;
+}
+
+/** One thing done to make a guest the machine it is to be. */
+export interface GuestStep {
+  /** `clock`, `entropy`, `sessions`, `network`, `hostname`, `nameservers`, `machine-id`, `ssh-host-keys`, `random-seeds`, `disk`. */
+  readonly name: string;
+  /** `failed` is only told of what a machine can do without; other failures fail the whole. */
+  readonly outcome: 'done' | 'skipped' | 'failed';
+  /** For people; at most 160 characters, printable. */
+  readonly detail: string;
+  /** Measured in the guest. */
+  readonly micros: number;
+}
+
+export interface GuestIdentified {
+  readonly hello: GuestHello;
+  /** In the order they were done; at most 32. */
+  readonly steps: readonly GuestStep[];
+  /** How far the guest's clock was ahead of the host's before it was set, milliseconds. */
+  readonly clockSkewMs: number;
 }
 
 export interface GuestExecRequest {
@@ -87,8 +119,18 @@ export interface GuestClient {
   /** Waits until guest-init answers on the channel; rejects with `guest_unavailable` after `timeoutMs`. */
   ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello>;
 
-  /** Sets hostname, clock, entropy and network, mounts what is missing, grows the root file system to its disk. */
-  configure(identity: GuestIdentity): Promise<void>;
+  /**
+   * Makes a guest that answers the machine it is to be. Rejects when something failed that a machine cannot do without:
+   * clock, random numbers, host name, network, and with `renew` machine id and SSH host keys.
+   */
+  configure(identity: GuestIdentity): Promise<GuestIdentified>;
+
+  /**
+   * `ready` and `configure` at once, for a guest that was running when its state was saved: one round trip, begun before
+   * the guest has answered anything. May be called while the machine is still paused: what was sent waits for it.
+   * Rejects with `guest_unavailable` after `timeoutMs`.
+   */
+  become(identity: GuestIdentity, timeoutMs: number, signal?: AbortSignal): Promise<GuestIdentified>;
 
   /**
    * Sets the guest's clock to the host's, which went on while the guest stood still. Not a use of the guest

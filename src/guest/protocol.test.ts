@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import { FrameReader } from './frames.ts';
-import { decodeParameters, frame, frameHeader, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
+import { decodeParameterList, frame, frameHeader, Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
 import { guestText } from './session.ts';
 
 const sources = join(import.meta.dirname, '../../guest-init/src');
@@ -21,7 +21,7 @@ test('parameters are read as they were written', () => {
         for (const [key, value] of list) parameters.add(key, value);
         const encoded = parameters.encode();
         assert.equal(encoded.readUInt32BE(0), encoded.length - 4);
-        const decoded = decodeParameters(encoded.subarray(4));
+        const decoded = decodeParameterList(encoded.subarray(4));
         assert.deepEqual(
           [...decoded].map(([key, value]) => [key, [...value]]),
           list.map(([key, value]) => [key, [...value]]),
@@ -34,7 +34,7 @@ test('parameters are read as they were written', () => {
 test('damaged parameters are refused, never read past their end', () => {
   const encoded = new Parameters().add(tag.cwd, '/tmp').encode().subarray(4);
   for (let length = 1; length < encoded.length; length++)
-    assert.throws(() => decodeParameters(encoded.subarray(0, length)), RangeError);
+    assert.throws(() => decodeParameterList(encoded.subarray(0, length)), RangeError);
 });
 
 test('numbers are 64 bits, big-endian', () => {

@@ -29,6 +29,12 @@ export const tag = {
   protocol: 23,
   bootId: 24,
   kernel: 25,
+  renew: 26,
+  sshKey: 27,
+  sshPublicKey: 28,
+  diskBytes: 29,
+  step: 30,
+  clockSkewNs: 31,
 } as const;
 
 /** Frame types inside the bodies of an exec. These numbers are part of the protocol: never reuse one. */
@@ -78,18 +84,18 @@ export class Parameters {
   }
 }
 
-/** Decodes a list of parameters that the guest sent. Throws RangeError when it is damaged. */
-export function decodeParameters(bytes: Buffer): ReadonlyMap<number, Buffer> {
-  const values = new Map<number, Buffer>();
+/** Decodes a list of parameters that the guest sent, in order. Throws RangeError when it is damaged. */
+export function decodeParameterList(bytes: Buffer): readonly (readonly [number, Buffer])[] {
+  const list: [number, Buffer][] = [];
   let at = 0;
   while (at < bytes.length) {
     const length = bytes.readUInt32BE(at + 1);
     const end = at + FRAME_HEADER_BYTES + length;
     if (end > bytes.length) throw new RangeError('parameter is cut off');
-    values.set(bytes.readUInt8(at), bytes.subarray(at + FRAME_HEADER_BYTES, end));
+    list.push([bytes.readUInt8(at), bytes.subarray(at + FRAME_HEADER_BYTES, end)]);
     at = end;
   }
-  return values;
+  return list;
 }
 
 export function frameHeader(type: number, length: number): Buffer {

@@ -3,7 +3,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
 
 import { BerthError } from '../common/errors.ts';
-import { beginSession, type SessionStream } from './channel.ts';
+import { beginSession, beginSessionAhead, type SessionStream } from './channel.ts';
 import type { OpenChannel } from './guest.ts';
 import { SESSION_WINDOW, sessionOptions } from './limits.ts';
 
@@ -27,10 +27,15 @@ export class GuestSession {
     channel.once('broken', () => this.close());
   }
 
-  /** Rejects with `guest_unavailable` when no session comes about. */
-  static async open(openChannel: OpenChannel, signal: AbortSignal): Promise<GuestSession> {
+  /**
+   * Rejects with `guest_unavailable` when no session comes about.
+   *
+   * @param isAhead requests may be made before the guest has answered
+   */
+  static async open(openChannel: OpenChannel, signal: AbortSignal, isAhead = false): Promise<GuestSession> {
     try {
-      const channel = await beginSession(await openChannel(), signal);
+      const raw = await openChannel();
+      const channel = isAhead ? beginSessionAhead(raw) : await beginSession(raw, signal);
       if (channel.isBroken) throw new Error('the channel broke at once');
       return new GuestSession(connect('http://guest', { ...sessionOptions, createConnection: () => channel }), channel);
     } catch (error) {

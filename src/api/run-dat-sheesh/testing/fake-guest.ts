@@ -71,6 +71,7 @@ export class FakeGuest implements GuestClient {
 
   ready = notFaked;
   configure = notFaked;
+  become = notFaked;
   setClock = notFaked;
   connect = notFaked;
   sync = notFaked;

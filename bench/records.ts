@@ -92,6 +92,8 @@ async function seed(path: string): Promise<void> {
         labels: {},
         parkAfterSeconds: null,
         parked: false,
+        hidden: false,
+        renewal: null,
       },
       null,
     );

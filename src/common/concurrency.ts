@@ -32,6 +32,10 @@ export class Admission {
     this.#limit = limit;
   }
 
+  get isIdle(): boolean {
+    return this.#running === 0;
+  }
+
   async run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running++;

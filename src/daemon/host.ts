@@ -7,6 +7,7 @@ import type { Log } from '../common/log.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
 import { createGuestClient } from '../guest/client.ts';
 import type { ImageStore } from '../image/images.ts';
+import { LoadedMemories } from '../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../store/database.ts';
 import { lockHome } from '../store/lock.ts';
 import { SnapshotStore } from '../store/snapshot-store.ts';
@@ -28,6 +29,8 @@ export interface Host {
   /** Finishes what is in flight and lets go of the data directory; VMs keep running. */
   close(): Promise<void>;
 }
+
+const bytesPerMiB = 1024 * 1024;
 
 /** Longest socket path the kernel takes is 107 bytes; `/vms/<id>/run/guest.sock` needs up to 60 of them. */
 const longestHome = 43;
@@ -79,6 +82,8 @@ export async function openHost(config: Config, announce: (line: string) => void,
     log: log.child({ room: 'engine' }),
   });
   stack.defer(() => engine.close());
+  const memories = new LoadedMemories(config['template.loaded_mib'] * bytesPerMiB);
+  stack.defer(() => memories.close());
   vms = await Vms.open({
     store: new VmStore(db),
     snapshots: new SnapshotStore(db),
@@ -86,6 +91,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
     network,
     images,
     layout,
+    memories,
     guestClient: createGuestClient,
     settings: {
       quotas: hostQuotas(config, network.plan.ipv4Pool.size),
@@ -95,6 +101,11 @@ export async function openHost(config: Config, announce: (line: string) => void,
       uidBase,
       cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
       memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,
+      templates: {
+        build: config['template.build'],
+        budgetBytes: config['template.budget_mib'] * bytesPerMiB,
+      },
+      spares: { waiting: config['template.waiting'], ready: config['template.ready'] },
     },
     admission: new Admission(config['engine.concurrent_boots'] || availableParallelism()),
     log: log.child({ room: 'vm' }),

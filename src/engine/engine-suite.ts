@@ -268,7 +268,8 @@ async function captureVm(engine: Engine, spec: EngineVmSpec, below: Captured | n
     ownPages += bytes.length / memoryPageBytes;
     await file.write(bytes, 0, bytes.length, page * memoryPageBytes);
   };
-  const { pausedMicros } = await engine.capture(spec.id, spec.dir, { statePath, atRest, take });
+  const { pausedMicros, handOut } = await engine.capture(spec.id, spec.dir, { statePath, atRest, take });
+  await handOut();
   assert.ok(pausedMicros > 0);
   return { statePath, memoryPath, ownPages, calls };
 }

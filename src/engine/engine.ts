@@ -86,6 +86,13 @@ export interface EngineCapture {
   take(page: number, bytes: Buffer): Promise<void>;
 }
 
+export interface EngineCaptured {
+  /** How long the VM stood still. */
+  readonly pausedMicros: number;
+  /** Gives `take` what it has not been given yet. To be called once. */
+  handOut(): Promise<void>;
+}
+
 /** Bytes in a page of guest memory. */
 export const memoryPageBytes = 4096;
 
@@ -146,10 +153,10 @@ export interface Engine {
   restore(id: string, dir: string): Promise<void>;
 
   /**
-   * Stops a VM for an instant, or finds it stopped, and hands out its devices' state and its memory; then it goes on as it
-   * was. Resolves with the microseconds it stood still, once `take` has been given everything.
+   * Stops a VM for an instant, or finds it stopped, and copies its devices' state and its memory; then it goes on as it
+   * was, and the promise resolves.
    */
-  capture(id: string, dir: string, capture: EngineCapture): Promise<{ readonly pausedMicros: number }>;
+  capture(id: string, dir: string, capture: EngineCapture): Promise<EngineCaptured>;
 
   /**
    * What captured memory depends on: a VM can only go on from memory that was captured under the same fingerprint.

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BerthError } from '../common/errors.ts';
-import { exists, writeFileAtomic } from '../common/files.ts';
+import { exists, linkOnce, writeFileAtomic } from '../common/files.ts';
 import { memoryIndexSchema } from './memory-file.ts';
 
 /** Largest device state that is taken for one, bytes. */
@@ -29,9 +29,28 @@ export async function writeMemoryManifest(dir: string, manifest: Omit<MemoryMani
   await writeFileAtomic(memoryFiles(dir).manifest, JSON.stringify({ version: 1, ...manifest }), 0o600);
 }
 
-/** Whether a snapshot's directory has memory beside the disk. */
+/** Whether a directory has captured memory. */
 export function hasMemory(dir: string): Promise<boolean> {
   return exists(memoryFiles(dir).manifest);
+}
+
+/** Gives a VM that goes on from captured memory the means to be captured itself later: what it has not changed is there. */
+export async function linkMemory(from: string, to: string): Promise<void> {
+  const [source, target] = [memoryFiles(from), memoryFiles(to)];
+  try {
+    await linkOnce(source.memory, target.memory);
+    // Last: it says that the rest is there.
+    await linkOnce(source.manifest, target.manifest);
+  } catch (error) {
+    throw new BerthError('snapshot_damaged', {}, error);
+  }
+}
+
+/** Removes what {@link linkMemory} made, or does nothing. */
+export async function forgetMemory(dir: string): Promise<void> {
+  const files = memoryFiles(dir);
+  await rm(files.manifest, { force: true });
+  await rm(files.memory, { force: true });
 }
 
 /** Throws `snapshot_damaged` when it is missing or not one of ours. */

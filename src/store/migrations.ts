@@ -97,6 +97,16 @@ const migrations: readonly (readonly string[])[] = [
     'ALTER TABLE vms ADD COLUMN park_after_seconds INTEGER',
     'ALTER TABLE vms ADD COLUMN parked INTEGER NOT NULL DEFAULT 0',
   ],
+  [
+    'ALTER TABLE vms ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0',
+    'ALTER TABLE vms ADD COLUMN renewal TEXT',
+    "ALTER TABLE snapshots ADD COLUMN role TEXT NOT NULL DEFAULT 'user'",
+    'ALTER TABLE snapshots ADD COLUMN template_key TEXT',
+    'ALTER TABLE snapshots ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0',
+    'ALTER TABLE snapshots ADD COLUMN last_used_at TEXT',
+    // A key that is current names one template.
+    'CREATE UNIQUE INDEX snapshots_by_template_key ON snapshots (template_key)',
+  ],
 ];
 
 /** The data directory was written by a newer Berth; it is left untouched. */

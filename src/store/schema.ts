@@ -29,6 +29,9 @@ export interface VmTable {
   labels: string;
   park_after_seconds: number | null;
   parked: Generated<number>;
+  hidden: Generated<number>;
+  /** JSON: what a clone was given of its own, null for a VM that booted. */
+  renewal: string | null;
 }
 
 /** The journal: what was being done to a VM. A row exists exactly while the operation is in flight. */
@@ -63,6 +66,11 @@ export interface SnapshotTable {
   disk_mib: number;
   /** File name of the newest disk layer in the snapshot's directory. */
   layer: string;
+  role: Generated<string>;
+  template_key: string | null;
+  /** Of its own on the disk: memory and newest layer. */
+  bytes: Generated<number>;
+  last_used_at: string | null;
 }
 
 export interface ApiKeyTable {

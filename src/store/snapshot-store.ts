@@ -1,11 +1,23 @@
 import type { Insertable, Selectable } from 'kysely';
 import type { Snapshot } from '../vm/model.ts';
 import type { Database } from './database.ts';
+import { commitRelaxed } from './relaxed-commit.ts';
 import type { SnapshotTable } from './schema.ts';
 
-/** A snapshot and the file name of its newest disk layer. */
+/** What a snapshot is for: made by a client; to clone new VMs from; or of a fork that is under way. */
+export type SnapshotRole = 'user' | 'template' | 'fork';
+
+/** A snapshot, with what only the VM room needs to know. */
 export interface StoredSnapshot extends Snapshot {
+  /** File name of the newest disk layer. */
   readonly layer: string;
+  readonly role: SnapshotRole;
+  /** What a template is a template of; null for others. */
+  readonly templateKey: string | null;
+  /** What its memory and newest layer take on the disk. */
+  readonly bytes: number;
+  /** ISO 8601; null when no VM was made from it. */
+  readonly lastUsedAt: string | null;
 }
 
 export class SnapshotStore {
@@ -27,6 +39,12 @@ export class SnapshotStore {
     });
   }
 
+  async setLastUsed(id: string, at: string): Promise<void> {
+    await commitRelaxed(this.#db, async (trx) => {
+      await trx.updateTable('snapshots').set({ last_used_at: at }).where('id', '=', id).execute();
+    });
+  }
+
   async delete(id: string): Promise<void> {
     await this.#db.deleteFrom('snapshots').where('id', '=', id).execute();
   }
@@ -44,6 +62,10 @@ function toRow(snapshot: StoredSnapshot): Insertable<SnapshotTable> {
     memory_mib: snapshot.memoryMiB,
     disk_mib: snapshot.diskMiB,
     layer: snapshot.layer,
+    role: snapshot.role,
+    template_key: snapshot.templateKey,
+    bytes: snapshot.bytes,
+    last_used_at: snapshot.lastUsedAt,
   };
 }
 
@@ -59,5 +81,9 @@ function fromRow(row: Selectable<SnapshotTable>): StoredSnapshot {
     memoryMiB: row.memory_mib,
     diskMiB: row.disk_mib,
     layer: row.layer,
+    role: row.role as SnapshotRole,
+    templateKey: row.template_key,
+    bytes: row.bytes,
+    lastUsedAt: row.last_used_at,
   });
 }

@@ -53,6 +53,8 @@ function vm(n: number, change: Partial<Vm> = {}): Vm {
     labels: { purpose: 'test' },
     parkAfterSeconds: 60,
     parked: false,
+    hidden: false,
+    renewal: null,
     ...change,
   };
 }

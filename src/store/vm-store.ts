@@ -25,7 +25,7 @@ export class VmStore {
   }
 
   async list(): Promise<Vm[]> {
-    const rows = await this.#db.selectFrom('vms').selectAll().orderBy('seq').execute();
+    const rows = await this.#db.selectFrom('vms').selectAll().orderBy('created_at').orderBy('seq').execute();
     return rows.map(fromRow);
   }
 
@@ -92,6 +92,11 @@ export class VmStore {
     });
   }
 
+  /** Lets VMs that were hidden be seen, all in one commit. */
+  async reveal(ids: readonly string[]): Promise<void> {
+    await this.#db.updateTable('vms').set({ hidden: 0 }).where('id', 'in', ids).execute();
+  }
+
   /** Row, leases and journal entry of a VM that is no more. */
   async delete(id: string): Promise<void> {
     await this.#db.transaction().execute(async (trx) => {
@@ -138,6 +143,8 @@ function toRow(vm: Vm): Insertable<VmTable> {
     park_after_seconds: vm.parkAfterSeconds,
     // Operations leave the note of a running VM alone: it may be woken while they are under way.
     ...(vm.state === 'running' ? {} : { parked: 0 }),
+    hidden: vm.hidden ? 1 : 0,
+    renewal: vm.renewal === null ? null : JSON.stringify(vm.renewal),
   };
 }
 
@@ -164,5 +171,7 @@ function fromRow(row: Selectable<VmTable>): Vm {
     labels: Object.freeze(JSON.parse(row.labels)) as Vm['labels'],
     parkAfterSeconds: row.park_after_seconds,
     parked: row.parked === 1,
+    hidden: row.hidden === 1,
+    renewal: row.renewal === null ? null : (Object.freeze(JSON.parse(row.renewal)) as Vm['renewal']),
   });
 }

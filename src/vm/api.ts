@@ -15,6 +15,11 @@ export interface VmService {
 
   /** Resolves when the guest answers (state `running`). On any failure nothing of the VM is left. */
   create(request: CreateVm): Promise<Vm>;
+  /**
+   * Makes 1 to 64 copies of a running VM as it is at one instant, memory included: all of them, or none. Throws
+   * `wrong_state` unless it runs.
+   */
+  fork(id: string, count: number): Promise<readonly Vm[]>;
   /** Throws `wrong_state` unless created or stopped. */
   start(id: string): Promise<Vm>;
   /** Throws `wrong_state` unless running or paused. */

@@ -4,11 +4,12 @@ import type { Engine } from '../engine/engine.ts';
 import type { GuestClient, OpenChannel } from '../guest/guest.ts';
 import type { ImageStore } from '../image/images.ts';
 import type { Network } from '../net/network.ts';
+import type { LoadedMemories } from '../snapshot/loaded-memories.ts';
 import type { SnapshotStore } from '../store/snapshot-store.ts';
 import type { Operation, VmStore } from '../store/vm-store.ts';
 import type { VmLayout } from './layout.ts';
 import type { LiveVms } from './live.ts';
-import type { Quotas, Vm } from './model.ts';
+import type { Quotas, Renewal, Vm } from './model.ts';
 
 export interface VmSettings {
   readonly quotas: Quotas;
@@ -24,6 +25,23 @@ export interface VmSettings {
   readonly cpuPercentPerCpu: number | null;
   /** MiB a VM's process may hold beside the guest's memory, null for no limit. */
   readonly memoryOverheadMiB: number | null;
+  readonly templates: TemplateSettings;
+  readonly spares: SpareSettings;
+}
+
+export interface TemplateSettings {
+  /** Whether the first boot of a combination leaves a template behind. */
+  readonly build: boolean;
+  /** What templates may take on the disk; the newest is kept whatever its size. */
+  readonly budgetBytes: number;
+}
+
+/** How many clones of the template used last are made before they are asked for. */
+export interface SpareSettings {
+  /** Processes that wait for the state. */
+  readonly waiting: number;
+  /** VMs that are restored and stand still. */
+  readonly ready: number;
 }
 
 /** Everything the VM room works with; made once by the daemon. */
@@ -34,6 +52,7 @@ export interface VmDependencies {
   readonly network: Network;
   readonly images: ImageStore;
   readonly layout: VmLayout;
+  readonly memories: LoadedMemories;
   readonly guestClient: (open: OpenChannel) => GuestClient;
   readonly settings: VmSettings;
   /** Boots and restores at a time. */
@@ -47,4 +66,10 @@ export interface OperationContext {
   readonly live: LiveVms;
   readonly vm: Vm;
   readonly detail: Operation['detail'];
+  readonly outcome: OperationOutcome;
+}
+
+/** What steps found out, for the VM's record. */
+export interface OperationOutcome {
+  renewal: readonly Renewal[] | null;
 }

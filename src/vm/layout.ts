@@ -41,6 +41,11 @@ export class VmLayout {
     return join(this.dir(vmId), 'initrd');
   }
 
+  /** Where what is captured of a VM is put together, until it is a snapshot. */
+  capture(vmId: string): string {
+    return join(this.dir(vmId), 'capture');
+  }
+
   snapshot(id: string): string {
     return join(this.snapshotsRoot, id);
   }

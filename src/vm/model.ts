@@ -14,8 +14,20 @@ export const vmStates = [
 ] as const;
 export type VmState = (typeof vmStates)[number];
 
-/** How the VM came to run the last time: a boot of its kernel, or restored memory. */
-export type StartMode = 'boot' | 'restore';
+/**
+ * How the VM came to run the last time: a boot of its kernel; as a clone of a template of its image, which its maker
+ * cannot tell from a boot; or from the memory of a snapshot.
+ */
+export type StartMode = 'boot' | 'clone' | 'restore';
+
+/** One thing a VM that was not booted was given of its own before it counted as running. */
+export interface Renewal {
+  /** E.g. `entropy`, `clock`, `machine-id`. */
+  readonly name: string;
+  readonly outcome: 'done' | 'skipped' | 'failed';
+  /** For the reader, at most 200 characters. */
+  readonly detail: string;
+}
 
 export interface VmAddresses {
   readonly ipv4: string;
@@ -55,6 +67,10 @@ export interface Vm {
   readonly parkAfterSeconds: number | null;
   /** Stands still until somebody needs it. To its users it runs: only ever true in state `running`. */
   readonly parked: boolean;
+  /** Not to be shown to anyone: kept ready for later, or part of something that is not complete yet. */
+  readonly hidden: boolean;
+  /** Null for a VM that booted. */
+  readonly renewal: readonly Renewal[] | null;
 }
 
 export interface CreateVm {
@@ -69,12 +85,16 @@ export interface CreateVm {
   /** Omitted: the snapshot's image, else the default image. */
   readonly imageId?: string;
   readonly snapshotId?: string;
+  /** Whether to go on from the snapshot's memory, where it has any, instead of booting from its disk; default true. */
+  readonly restoreMemory?: boolean;
   readonly egress: Egress;
   readonly labels?: Readonly<Record<string, string>>;
   /** Whole seconds, at most a day; 0: never; null or omitted: as the host is configured. */
   readonly parkAfterSeconds?: number | null;
   /** False leaves the VM in `created`; default true. */
   readonly start?: boolean;
+  /** See {@link Vm.hidden}; default false. */
+  readonly hidden?: boolean;
 }
 
 export interface Snapshot {

@@ -1,9 +1,11 @@
 import type { Operation, OperationKind } from '../store/vm-store.ts';
-import type { OperationContext, VmDependencies } from './context.ts';
+import type { OperationContext, OperationOutcome, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
-import type { Vm } from './model.ts';
+import type { StartMode, Vm } from './model.ts';
+import { type Plan, removePlan } from './plans.ts';
 import type { Records } from './records.ts';
-import { NotUndoneError, runSteps, type Step } from './run-steps.ts';
+import { NotUndoneError, runSteps } from './run-steps.ts';
+import { renewStep } from './steps/clone.ts';
 import { guestStep } from './steps/host.ts';
 
 /**
@@ -22,7 +24,7 @@ export class Operations {
   }
 
   context(vm: Vm, operation: Operation): OperationContext {
-    return { deps: this.deps, live: this.live, vm, detail: operation.detail };
+    return { deps: this.deps, live: this.live, vm, detail: operation.detail, outcome: { renewal: null } };
   }
 
   /** Writes a new VM's row and the intent to build it. */
@@ -52,6 +54,14 @@ export class Operations {
     this.records.delete(id);
   }
 
+  /** Takes a VM down and forgets it, whatever state it is in. The caller holds its other operations back. */
+  async erase(id: string): Promise<void> {
+    const operation = journalEntry(id, 'remove');
+    const vm = await this.begin({ ...this.records.get(id), state: 'removing' }, operation);
+    await this.run(removePlan, vm, operation);
+    await this.forget(id);
+  }
+
   /**
    * After steps failed with `error`: writes the outcome, unless something of them is still there. Then the VM is `failed`
    * and keeps its leases and its journal entry, for a removal or the next start of the daemon. Returns what to throw.
@@ -66,12 +76,15 @@ export class Operations {
   }
 
   /** Runs the steps, boots only as many at a time as the host has cores for, and logs what each took. */
-  async run(plan: readonly Step<OperationContext>[], vm: Vm, operation: Operation): Promise<void> {
+  async run(plan: Plan, vm: Vm, operation: Operation): Promise<OperationOutcome> {
     const started = performance.now();
-    const run = () => runSteps(operation.kind, plan, this.context(vm, operation), this.deps.log);
-    const steps = plan.includes(guestStep) ? await this.deps.admission.run(run) : await run();
+    const context = this.context(vm, operation);
+    const run = () => runSteps(operation.kind, plan, context, this.deps.log);
+    const isStart = plan.includes(guestStep) || plan.includes(renewStep);
+    const steps = isStart ? await this.deps.admission.run(run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
     this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
+    return context.outcome;
   }
 }
 
@@ -83,8 +96,9 @@ export function journalEntry(vmId: string, kind: OperationKind, detail: Operatio
 export const notUndone: Partial<Vm> = { state: 'failed', reason: 'parts of it could not be removed' };
 
 /** What changes in a record when the VM has come up. */
-export function runningNow(): Partial<Vm> {
-  return { state: 'running', startMode: 'boot', startedAt: new Date().toISOString(), stoppedAt: null, reason: null };
+export function runningNow(startMode: StartMode, renewal: Vm['renewal']): Partial<Vm> {
+  const startedAt = new Date().toISOString();
+  return { state: 'running', startMode, renewal, startedAt, stoppedAt: null, reason: null };
 }
 
 /** What changes in a record when the VM is down; `reason` says why, null when it was asked for. */

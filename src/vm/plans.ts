@@ -2,19 +2,31 @@
 
 import type { OperationContext } from './context.ts';
 import type { Step } from './run-steps.ts';
+import { continueStep, egressStep, growStep, loadStep, pauseStep, prepareStep, renewStep } from './steps/clone.ts';
 import { directoryStep, diskStep, initrdStep, removeFilesStep } from './steps/files.ts';
 import { detachStep, endStep, guestStep, launchStep, networkStep, shutdownStep } from './steps/host.ts';
-import { newLayerStep, publishStep, switchStep } from './steps/snapshot.ts';
+import { captureStep, newLayerStep, publishStep } from './steps/snapshot.ts';
 
-type Plan = readonly Step<OperationContext>[];
+export type Plan = readonly Step<OperationContext>[];
 
 /** Files only: what a VM that is not started has. */
 export const createPlan: Plan = [directoryStep, diskStep];
 
 export const startPlan: Plan = [initrdStep, networkStep, launchStep, guestStep];
 
+/** In place of a start: after {@link createPlan}, goes on from captured memory. */
+export const clonePlan: Plan = [networkStep, prepareStep, loadStep, continueStep, growStep, renewStep];
+
+/** As far as a VM can be brought before it is known what it will be; the rest is {@link claimWaitingPlan}. */
+export const waitingPlan: Plan = [networkStep, prepareStep];
+export const claimWaitingPlan: Plan = [egressStep, loadStep, continueStep, growStep, renewStep];
+
+/** Restored and at rest already; the rest is {@link claimReadyPlan}. */
+export const readyPlan: Plan = [networkStep, prepareStep, loadStep, continueStep, renewStep, pauseStep];
+export const claimReadyPlan: Plan = [egressStep, continueStep, growStep, renewStep];
+
 export const stopPlan: Plan = [shutdownStep, endStep, detachStep];
 
 export const removePlan: Plan = [endStep, detachStep, removeFilesStep];
 
-export const snapshotPlan: Plan = [newLayerStep, switchStep, publishStep];
+export const snapshotPlan: Plan = [newLayerStep, captureStep, publishStep];

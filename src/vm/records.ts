@@ -7,6 +7,7 @@ export class Records {
   readonly #log: Log;
   readonly #byId = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
+  #visible: readonly Vm[] | null = null;
   #revision = 0;
   #eventId = 0;
   readonly #listeners = new Set<(event: VmEvent) => void>();
@@ -22,6 +23,12 @@ export class Records {
   list(): readonly Vm[] {
     this.#list ??= Object.freeze([...this.#byId.values()]);
     return this.#list;
+  }
+
+  /** Without those that are hidden. */
+  visible(): readonly Vm[] {
+    this.#visible ??= Object.freeze(this.list().filter(({ hidden }) => !hidden));
+    return this.#visible;
   }
 
   find(id: string): Vm | undefined {
@@ -63,6 +70,7 @@ export class Records {
   #changed(): void {
     this.#revision++;
     this.#list = null;
+    this.#visible = null;
   }
 
   emit(type: VmEvent['type'], vmId: string, snapshotId?: string): void {

@@ -31,6 +31,8 @@ export async function recover(operations: Operations, snapshotIds: ReadonlySet<s
     const vm = records.find(operation.vmId);
     if (vm) await attempt(operations, vm.id, () => settle(operations, vm, operation));
   }
+  // What was kept ready is made anew, and what was not complete is taken back.
+  for (const { id, hidden } of records.list()) if (hidden) await attempt(operations, id, () => operations.erase(id));
   for (const vm of records.list()) await attempt(operations, vm.id, () => observe(operations, vm));
   await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
   await sweepDirectory(deps.layout.snapshotsRoot, (name) => snapshotIds.has(name));

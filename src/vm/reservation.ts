@@ -7,7 +7,8 @@ import type { VmDependencies } from './context.ts';
 import { allocateAddresses, allocateUid } from './leases.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry } from './operations.ts';
-import { checkParkAfter, checkSize, checkTotals } from './quotas.ts';
+import type { Origin } from './origin.ts';
+import { checkParkAfter, checkSize, checkTotals, type Demand } from './quotas.ts';
 import { newLayerName } from './steps/files.ts';
 
 /** Space left alone on the file system that holds the VMs' disks, MiB. */
@@ -19,22 +20,17 @@ const bytesPerMiB = 1024 * 1024;
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
 
 /**
- * Everything that can be refused about a new VM is refused here, before anything is touched; what comes out is the record
- * with its leases and the journal entry. Callers run this one at a time, or two VMs would be given one address.
+ * Everything that can be refused about a new VM but its id is refused here, before anything is touched. Returns what it
+ * will use.
  */
-export async function prepareVm(
+export async function checkRequest(
   request: CreateVm,
   others: readonly Vm[],
-  snapshot: StoredSnapshot | null,
+  origin: Origin | null,
   deps: VmDependencies,
-): Promise<{ vm: Vm; operation: Operation }> {
-  const { images, network, settings, engine } = deps;
-  const id = request.id ?? randomUUID();
-  if (!idPattern.test(id))
-    throw new BerthError('invalid_argument', {
-      reason: 'an id is 1 to 40 letters, digits, - or _, a letter or digit first',
-    });
-  if (others.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
+): Promise<{ readonly demand: Demand; readonly imageId: string | null }> {
+  const { images, settings } = deps;
+  const snapshot = origin?.snapshot ?? null;
   checkParkAfter(request.parkAfterSeconds ?? null);
   const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
   const demand = {
@@ -47,6 +43,30 @@ export async function prepareVm(
   await checkSpace(deps.layout.home);
   // Proves that the image is whole, and makes its initramfs if this build has none yet.
   if (!snapshot) await images.files(imageId ?? '');
+  return { demand, imageId };
+}
+
+/**
+ * The record of a new VM with its leases, and the journal entry. Callers run this one at a time, or two VMs would be given
+ * one address. What `spares` names holds leases, but counts for nothing else.
+ */
+export async function prepareVm(
+  request: CreateVm,
+  vms: readonly Vm[],
+  spares: ReadonlySet<string>,
+  origin: Origin | null,
+  deps: VmDependencies,
+): Promise<{ vm: Vm; operation: Operation }> {
+  const { network, settings, engine } = deps;
+  const snapshot = origin?.snapshot ?? null;
+  const id = request.id ?? randomUUID();
+  if (!idPattern.test(id))
+    throw new BerthError('invalid_argument', {
+      reason: 'an id is 1 to 40 letters, digits, - or _, a letter or digit first',
+    });
+  if (vms.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
+  const counted = vms.filter((vm) => !spares.has(vm.id));
+  const { demand, imageId } = await checkRequest(request, counted, origin, deps);
   const vm: Vm = {
     id,
     name: request.name ?? `vm-${id.slice(0, 8)}`,
@@ -55,9 +75,9 @@ export async function prepareVm(
     engine: engine.name,
     ...demand,
     imageId,
-    snapshotId: snapshot?.id ?? null,
-    uid: allocateUid(others, settings.uidBase),
-    addresses: allocateAddresses(others, network.plan),
+    snapshotId: snapshot?.role === 'user' ? snapshot.id : null,
+    uid: allocateUid(vms, settings.uidBase),
+    addresses: allocateAddresses(vms, network.plan),
     egress: request.egress,
     startMode: null,
     createdAt: new Date().toISOString(),
@@ -67,11 +87,15 @@ export async function prepareVm(
     labels: request.labels ?? {},
     parkAfterSeconds: request.parkAfterSeconds ?? null,
     parked: false,
+    hidden: request.hidden ?? false,
+    renewal: null,
   };
   const operation = journalEntry(id, 'create', {
     layer: newLayerName(),
     snapshotId: snapshot?.id ?? null,
     belowLayer: snapshot?.layer ?? null,
+    belowDiskMiB: snapshot?.diskMiB ?? null,
+    memory: origin !== null && origin.mode !== 'boot' ? 1 : 0,
   });
   return { vm, operation };
 }

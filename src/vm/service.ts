@@ -5,19 +5,20 @@ import type { GuestClient } from '../guest/guest.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
+import { Creation } from './creation.ts';
 import { growDisk } from './grow-disk.ts';
 import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
 import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
 import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
-import { createPlan, removePlan, startPlan, stopPlan } from './plans.ts';
+import { startPlan, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
-import { prepareVm } from './reservation.ts';
 import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
+import type { TemplateShape } from './templates.ts';
 
 /** What a record says of a VM that ended by itself. */
 const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
@@ -33,6 +34,7 @@ export class Vms implements VmService {
   readonly #live: LiveVms;
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
+  readonly #creation: Creation;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
   readonly #reservations = new Serial<'reserve'>();
@@ -45,6 +47,7 @@ export class Vms implements VmService {
     this.#live = new LiveVms({ ...deps, onExit: (exit) => this.#onExit(exit) });
     this.#operations = new Operations(deps, this.#live, this.#records);
     this.#snapshots = new Snapshots(this.#operations);
+    this.#creation = new Creation(this.#operations, this.#snapshots, this.#serial, this.#reservations);
   }
 
   /**
@@ -53,8 +56,8 @@ export class Vms implements VmService {
    */
   static async open(deps: VmDependencies): Promise<Vms> {
     const vms = new Vms(deps);
-    vms.#snapshots.load(await deps.snapshots.list());
-    await recover(vms.#operations, new Set(vms.#snapshots.list().map((snapshot) => snapshot.id)));
+    await vms.#snapshots.load(await deps.snapshots.list());
+    await recover(vms.#operations, new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)));
     return vms;
   }
 
@@ -67,11 +70,13 @@ export class Vms implements VmService {
   }
 
   list(): readonly Vm[] {
-    return this.#records.list();
+    return this.#records.visible();
   }
 
   get(id: string): Vm {
-    return this.#records.get(id);
+    const vm = this.#records.get(id);
+    if (vm.hidden) throw new BerthError('vm_not_found', { id });
+    return vm;
   }
 
   onEvent(listener: (event: VmEvent) => void): () => void {
@@ -80,25 +85,23 @@ export class Vms implements VmService {
 
   async create(request: CreateVm): Promise<Vm> {
     this.#refuseWhileClosing();
-    const { vm, operation } = await this.#reservations.run('reserve', async () => {
-      const snapshot = this.#snapshots.forCreate(request);
-      const prepared = await prepareVm(request, this.list(), snapshot, this.#deps);
-      return { vm: await this.#operations.reserve(prepared.vm, prepared.operation), operation: prepared.operation };
-    });
-    const start = request.start !== false;
-    return this.#serial.run(vm.id, async () => {
-      try {
-        await this.#snapshots.holding(vm.snapshotId, () =>
-          this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation),
-        );
-      } catch (error) {
-        this.#records.emit('vm.failed', vm.id);
-        throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
-      }
-      const created = await this.#operations.finish(vm, start ? runningNow() : { state: 'created' });
-      this.#records.emit('vm.created', vm.id);
-      return created;
-    });
+    return this.#creation.create(request);
+  }
+
+  async fork(id: string, count: number): Promise<readonly Vm[]> {
+    this.#refuseWhileClosing();
+    return this.#creation.fork(this.get(id), count, (capture) =>
+      this.#exclusive(id, async () => {
+        this.#expect(id, ['running'], 'RUNNING to fork');
+        return capture();
+      }),
+    );
+  }
+
+  /** Makes a template of this combination, or finds that there is one: later VMs of it start in no time. */
+  async warm(shape: TemplateShape): Promise<void> {
+    this.#refuseWhileClosing();
+    await this.#creation.templates.warm(shape);
   }
 
   start(id: string): Promise<Vm> {
@@ -167,10 +170,7 @@ export class Vms implements VmService {
 
   remove(id: string): Promise<void> {
     return this.#exclusive(id, async () => {
-      const operation = journalEntry(id, 'remove');
-      const vm = await this.#operations.begin({ ...this.#records.get(id), state: 'removing' }, operation);
-      await this.#operations.run(removePlan, vm, operation);
-      await this.#operations.forget(id);
+      await this.#operations.erase(id);
       this.#restarts.forget(id);
       this.#records.emit('vm.removed', id);
     });
@@ -185,12 +185,14 @@ export class Vms implements VmService {
 
   async log(id: string, kind: 'console' | 'engine', tail: number): Promise<LogTail> {
     const { engine, layout } = this.#deps;
-    const dir = layout.run(this.#records.get(id).id);
+    const dir = layout.run(this.get(id).id);
     return readLogTail(kind === 'console' ? engine.consoleLog(dir) : engine.engineLog(dir), tail);
   }
 
   snapshot(id: string): Promise<Snapshot> {
-    return this.#exclusive(id, async () => this.#snapshots.take(this.#expect(id, ['running'], 'RUNNING to snapshot')));
+    return this.#exclusive(id, async () =>
+      this.#snapshots.take(this.#expect(id, ['running'], 'RUNNING to snapshot'), { role: 'user' }),
+    );
   }
 
   snapshots(): readonly Snapshot[] {
@@ -201,8 +203,8 @@ export class Vms implements VmService {
     return this.#snapshots.get(id);
   }
 
-  removeSnapshot(id: string): Promise<void> {
-    return this.#snapshots.remove(id);
+  async removeSnapshot(id: string): Promise<void> {
+    return this.#snapshots.remove(this.#snapshots.get(id));
   }
 
   /**
@@ -217,6 +219,7 @@ export class Vms implements VmService {
   /** Refuses new changes and waits for those in flight; VMs keep running. */
   async close(): Promise<void> {
     this.#closing = true;
+    await this.#creation.close();
     await this.#reservations.idle();
     await this.#serial.idle();
     this.#live.close();
@@ -225,6 +228,7 @@ export class Vms implements VmService {
   /** Refuses new changes and takes every VM down, those that are just starting too. */
   async stopAll(): Promise<void> {
     this.#closing = true;
+    await this.#creation.close();
     await this.#reservations.idle();
     const stopActive = async (id: string) => {
       const vm = this.#records.find(id);
@@ -244,7 +248,7 @@ export class Vms implements VmService {
       const outcome = () => this.#operations.finish(starting, stoppedNow('the VM did not start'));
       throw await this.#operations.fail(starting, error, outcome);
     }
-    const started = await this.#operations.finish(starting, runningNow());
+    const started = await this.#operations.finish(starting, runningNow('boot', null));
     this.#records.emit('vm.started', vm.id);
     return started;
   }
@@ -279,7 +283,7 @@ export class Vms implements VmService {
   #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
     return this.#reservations.run('reserve', async () => {
       checkTotals(this.list(), vm, this.quotas, { active, exceptId: vm.id });
-      const addresses = active ? currentAddresses(vm, this.list(), this.#deps.network.plan) : vm.addresses;
+      const addresses = active ? currentAddresses(vm, this.#records.list(), this.#deps.network.plan) : vm.addresses;
       return this.#operations.begin({ ...vm, addresses }, operation);
     });
   }
@@ -287,6 +291,7 @@ export class Vms implements VmService {
   /** A VM's process ended without our asking. Waits its turn: an operation in flight may be what ended it. */
   #onExit(exit: EngineExit): void {
     const cleanUp = async () => {
+      if (this.#creation.lost(exit.id)) return;
       const vm = this.#records.find(exit.id);
       if (!vm || (vm.state !== 'running' && vm.state !== 'paused') || this.#live.get(exit.id)) return;
       const restart = exit.reason === 'reset' && this.#restarts.mayRestart(vm.id, vm.startedAt);
@@ -300,12 +305,12 @@ export class Vms implements VmService {
 
   async #exclusive<T>(id: string, task: () => Promise<T>): Promise<T> {
     this.#refuseWhileClosing();
-    this.#records.get(id);
+    this.get(id);
     return this.#serial.run(id, task);
   }
 
   #expect(id: string, states: readonly VmState[], expected: string): Vm {
-    const vm = this.#records.get(id);
+    const vm = this.get(id);
     if (!states.includes(vm.state))
       throw new BerthError('wrong_state', { expected, actual: vm.state.toUpperCase(), state: vm.state });
     return vm;

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BerthError } from '../common/errors.ts';
+import { memoryFiles } from '../snapshot/memory-files.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
-import type { CreateVm, Snapshot, Vm } from './model.ts';
+import type { CreateVm, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
 import { checkSpace } from './reservation.ts';
@@ -13,6 +15,11 @@ import { newLayerName } from './steps/files.ts';
 
 /** Every snapshot adds a layer to the VM's disk, and QEMU opens, and looks through, every one of them. */
 const maxLayers = 32;
+
+/** What is to be made of a VM. */
+export type SnapshotPurpose =
+  | { readonly role: 'user' | 'fork' }
+  | { readonly role: 'template'; readonly templateKey: string };
 
 /** The snapshots there are, and the making of them. */
 export class Snapshots {
@@ -25,17 +32,27 @@ export class Snapshots {
     this.#operations = operations;
   }
 
-  load(snapshots: readonly StoredSnapshot[]): void {
-    for (const snapshot of snapshots) this.#byId.set(snapshot.id, snapshot);
+  /** Takes over what the store has. A fork that was cut off is taken back; its snapshot is of no use to anyone. */
+  async load(snapshots: readonly StoredSnapshot[]): Promise<void> {
+    for (const snapshot of snapshots) {
+      if (snapshot.role === 'fork') await this.#operations.deps.snapshots.delete(snapshot.id);
+      else this.#byId.set(snapshot.id, snapshot);
+    }
   }
 
+  /** Those of clients. */
   list(): readonly StoredSnapshot[] {
+    return this.all().filter(({ role }) => role === 'user');
+  }
+
+  all(): readonly StoredSnapshot[] {
     return [...this.#byId.values()];
   }
 
+  /** One of a client's. Throws `snapshot_not_found`. */
   get(id: string): StoredSnapshot {
     const snapshot = this.#byId.get(id);
-    if (!snapshot) throw new BerthError('snapshot_not_found');
+    if (snapshot?.role !== 'user') throw new BerthError('snapshot_not_found');
     return snapshot;
   }
 
@@ -49,11 +66,11 @@ export class Snapshots {
     return snapshot;
   }
 
-  /** Takes a disk snapshot of a running VM whose operations the caller holds back meanwhile. */
-  async take(vm: Vm): Promise<Snapshot> {
+  /** Takes a snapshot of a running VM, memory included, whose operations the caller holds back meanwhile. */
+  async take(vm: Vm, purpose: SnapshotPurpose): Promise<StoredSnapshot> {
     const { deps, records } = this.#operations;
     const { maxSnapshots } = deps.settings.quotas;
-    if (this.#byId.size >= maxSnapshots)
+    if (purpose.role === 'user' && this.list().length >= maxSnapshots)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
     const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
     if (layers > maxLayers)
@@ -61,20 +78,9 @@ export class Snapshots {
     await checkSpace(deps.layout.home);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');
-    const snapshot: StoredSnapshot = Object.freeze({
-      id: `snap-${randomUUID()}`,
-      kind: 'disk',
-      createdAt: new Date().toISOString(),
-      sourceVmId: vm.id,
-      tenant: vm.tenant,
-      imageId: vm.imageId,
-      cpus: vm.cpus,
-      memoryMiB: vm.memoryMiB,
-      diskMiB: vm.diskMiB,
-      layer: manifest.layer,
-    });
+    const id = `snap-${randomUUID()}`;
     const operation = journalEntry(vm.id, 'snapshot', {
-      snapshotId: snapshot.id,
+      snapshotId: id,
       oldLayer: manifest.layer,
       newLayer: newLayerName(),
     });
@@ -86,9 +92,25 @@ export class Snapshots {
       // What could not be undone is an empty layer, or files without a row: harmless to the VM, which runs on.
       throw error instanceof NotUndoneError ? error.cause : error;
     }
+    const snapshot: StoredSnapshot = Object.freeze({
+      id,
+      kind: 'memory',
+      createdAt: new Date().toISOString(),
+      sourceVmId: vm.id,
+      tenant: vm.tenant,
+      imageId: vm.imageId,
+      cpus: vm.cpus,
+      memoryMiB: vm.memoryMiB,
+      diskMiB: vm.diskMiB,
+      layer: manifest.layer,
+      role: purpose.role,
+      templateKey: purpose.role === 'template' ? purpose.templateKey : null,
+      bytes: await ownBytes(deps.layout.snapshot(id), manifest.layer),
+      lastUsedAt: null,
+    });
     await deps.snapshots.publish(snapshot);
-    this.#byId.set(snapshot.id, snapshot);
-    records.emit('snapshot.created', vm.id, snapshot.id);
+    this.#byId.set(id, snapshot);
+    if (purpose.role === 'user') records.emit('snapshot.created', vm.id, id);
     return snapshot;
   }
 
@@ -105,15 +127,37 @@ export class Snapshots {
     }
   }
 
-  async remove(id: string): Promise<void> {
+  isHeld(id: string): boolean {
+    return this.#held.has(id);
+  }
+
+  /** Notes that a VM was made from it. */
+  async used(id: string): Promise<void> {
+    const snapshot = this.#byId.get(id);
+    if (!snapshot) return;
+    const lastUsedAt = new Date().toISOString();
+    this.#byId.set(id, Object.freeze({ ...snapshot, lastUsedAt }));
+    await this.#operations.deps.snapshots.setLastUsed(id, lastUsedAt);
+  }
+
+  /** Of whatever role. Throws `snapshot_in_use` while a VM is being made from it. */
+  async remove({ id, role, sourceVmId }: StoredSnapshot): Promise<void> {
     const { deps, records } = this.#operations;
-    const snapshot = this.get(id);
     if (this.#held.has(id)) throw new BerthError('snapshot_in_use');
     // The row goes first: files without a row are swept at the next start, a row without files would be a lie. VMs made
     // from the snapshot hold links of their own.
     await deps.snapshots.delete(id);
     this.#byId.delete(id);
-    await rm(deps.layout.snapshot(id), { recursive: true, force: true });
-    records.emit('snapshot.removed', snapshot.sourceVmId, id);
+    const dir = deps.layout.snapshot(id);
+    await deps.memories.forget(dir);
+    await rm(dir, { recursive: true, force: true });
+    if (role === 'user') records.emit('snapshot.removed', sourceVmId, id);
   }
+}
+
+/** What a snapshot takes on the disk that nothing else does. */
+async function ownBytes(dir: string, layer: string): Promise<number> {
+  const { memory, state } = memoryFiles(dir);
+  const stats = await Promise.all([memory, state, join(dir, layer)].map((path) => stat(path)));
+  return stats.reduce((sum, { blocks }) => sum + blocks * 512, 0);
 }

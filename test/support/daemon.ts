@@ -54,6 +54,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     BERTH_API_KEY: 'test-key',
     BERTH_LISTEN_RUN_DAT_SHEESH: '127.0.0.1:0',
     BERTH_NETWORK_RESOLVER: 'false',
+    // What goes on beside a test is for the tests that are about it.
+    BERTH_TEMPLATE_BUILD: 'false',
+    BERTH_TEMPLATE_WAITING: '0',
     ...Object.fromEntries(
       ['CREATE', 'EXEC', 'RUN', 'UPLOAD', 'DOWNLOAD', 'OTHER'].map((name) => [
         `BERTH_RUN_DAT_SHEESH_RATE_${name}`,

@@ -23,7 +23,7 @@ const anyVm: fc.Arbitrary<Vm> = fc.record({
   uid: maybe(fc.nat()),
   addresses: fc.record({ ipv4: fc.ipV4(), ipv6: maybe(fc.ipV6()), mac: fc.string(), tap: fc.string() }),
   egress: fc.record({ outbound: fc.boolean(), allow: fc.array(fc.string()) }),
-  startMode: maybe(fc.constantFrom('boot' as const, 'restore' as const)),
+  startMode: maybe(fc.constantFrom('boot' as const, 'clone' as const, 'restore' as const)),
   createdAt: time,
   startedAt: maybe(time),
   stoppedAt: maybe(time),
@@ -31,6 +31,8 @@ const anyVm: fc.Arbitrary<Vm> = fc.record({
   labels: fc.dictionary(fc.string(), fc.string()),
   parkAfterSeconds: fc.option(fc.nat()),
   parked: fc.boolean(),
+  hidden: fc.constant(false),
+  renewal: fc.constant(null),
 });
 
 const anySnapshot: fc.Arbitrary<Snapshot> = fc.record({

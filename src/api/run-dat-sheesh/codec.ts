@@ -137,7 +137,8 @@ export class Codec {
   vm(vm: Vm): Buffer {
     let json = this.#rendered.get(vm);
     if (json === undefined) {
-      json = Buffer.from(JSON.stringify(encodeVm(vm)));
+      const renewal = vm.renewal === null ? {} : { renewal: [...vm.renewal] };
+      json = Buffer.from(JSON.stringify({ ...encodeVm(vm), ...renewal } satisfies VmBody));
       this.#rendered.set(vm, json);
     }
     return json;

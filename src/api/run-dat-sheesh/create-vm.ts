@@ -76,6 +76,7 @@ export function decodeCreateVm(body: CreateVmBody, quotas: Quotas, limits: Limit
     ...(body.diskSizeMb === undefined ? {} : { diskMiB: body.diskSizeMb }),
     ...(image === null ? {} : { imageId: image }),
     ...(snapshot === null ? {} : { snapshotId: snapshot }),
+    ...(body.restoreMemory === undefined ? {} : { restoreMemory: body.restoreMemory }),
     ...(body.parkAfterSeconds === undefined ? {} : { parkAfterSeconds: body.parkAfterSeconds }),
   };
 }

@@ -38,6 +38,10 @@ export const createVmBody = z
     imageId: z.string().optional().describe('Id or name of an image. Default: the default image.'),
     snapshotId: z.string().optional(),
     userOverlaySnapshotId: z.string().optional().describe('Same as snapshotId, and wins over it.'),
+    restoreMemory: z
+      .boolean()
+      .optional()
+      .describe('false boots from the disk of the snapshot; default: goes on from its memory, where it has any.'),
     diskSizeMb: z.number().optional().describe('Size of the disk in MiB. Less than the image needs is raised to that.'),
     secretEnv: z.array(z.string()).optional().describe('Not supported; only an empty list is accepted.'),
     peerLinks: z.array(z.unknown()).optional().describe('Not supported; only an empty list is accepted.'),
@@ -66,8 +70,17 @@ export const vmBody = z.object({
     .boolean()
     .optional()
     .describe('Present, and true, while an idle VM stands still; it wakes when it is used.'),
+  renewal: z
+    .array(z.object({ name: z.string(), outcome: z.enum(['done', 'skipped', 'failed']), detail: z.string() }))
+    .optional()
+    .describe('Of one VM that was not booted: what it was given of its own before it ran. Not in lists.'),
 });
 export type VmBody = z.infer<typeof vmBody>;
+
+export const forkBody = z
+  .object({ count: z.number().describe('Copies, a whole number from 1 to 64.') })
+  .meta({ examples: [{ count: 2 }] });
+export type ForkBody = z.infer<typeof forkBody>;
 
 export const logsQuery = z.object({
   type: z.string().optional().describe('firecracker.log (default), firecracker.stdout.log or firecracker.stderr.log'),

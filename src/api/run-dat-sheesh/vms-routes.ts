@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { encodeVm } from './codec.ts';
 import type { ApiContext } from './context.ts';
 import { decodeCreateVm } from './create-vm.ts';
 import { DialectError } from './errors.ts';
@@ -10,6 +11,8 @@ import { sendJson, sendNothing, sendValue } from './reply.ts';
 import {
   type CreateVmBody,
   createVmBody,
+  type ForkBody,
+  forkBody,
   type IdParams,
   idParams,
   type LogsQuery,
@@ -116,6 +119,28 @@ export function registerVms(app: FastifyInstance, context: ApiContext): void {
     async (request, reply) => {
       await vms.stop(vmId(request.params.id));
       return sendNothing(reply);
+    },
+  );
+
+  app.post<{ Params: IdParams; Body: ForkBody }>(
+    '/v1/vms/:id/fork',
+    {
+      bodyLimit: bodyLimits.metadata,
+      config: { rateLimit: ownBucket(rateLimits.createVm), runDatSheesh: { needs: 'RUNNING to fork' } },
+      schema: routeSchema({
+        id: 'forkVm',
+        tag: 'VMs',
+        summary: 'Make copies of a running VM, memory included: all of them or none',
+        params: idParams,
+        body: forkBody,
+        status: 201,
+        answer: z.array(vmBody),
+        errors: failures,
+      }),
+    },
+    async (request, reply) => {
+      const copies = await vms.fork(vmId(request.params.id), request.body.count);
+      return sendValue(reply, copies.map(encodeVm), 201);
     },
   );
 

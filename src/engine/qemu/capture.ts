@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { BerthError } from '../../common/errors.ts';
-import { type EngineCapture, memoryPageBytes } from '../engine.ts';
+import { type EngineCapture, type EngineCaptured, memoryPageBytes } from '../engine.ts';
 import type { QmpClient } from './qemu-qmp.ts';
 
 /** Bytes of guest memory that are copied aside while the VM stands still; more than that is handed out meanwhile. */
@@ -25,7 +25,7 @@ export async function capture(
   qmp: QmpClient,
   pid: number,
   { statePath, atRest, take }: EngineCapture,
-): Promise<{ readonly pausedMicros: number }> {
+): Promise<EngineCaptured> {
   const address = await memoryAddress(qmp);
   const pageCount = (await memoryBytes(qmp)) / memoryPageBytes;
   const { status } = (await qmp.execute('query-status')) as { status: string };
@@ -47,8 +47,7 @@ export async function capture(
     if (wasRunning) await qmp.execute('cont');
   }
   const pausedMicros = Math.round((performance.now() - began) * 1000);
-  await aside.handOut(take);
-  return { pausedMicros };
+  return { pausedMicros, handOut: () => aside.handOut(take) };
 }
 
 /** Where the guest's first byte of memory is in the process. All of it is one mapping, whatever the guest sees. */
@@ -86,7 +85,10 @@ class Aside {
   }
 
   async handOut(take: EngineCapture['take']): Promise<void> {
-    for (const { page, bytes } of this.#filled) await take(page, bytes);
+    this.#free.length = 0;
+    for (let next = this.#filled.shift(); next !== undefined; next = this.#filled.shift()) {
+      await take(next.page, next.bytes);
+    }
   }
 }
 

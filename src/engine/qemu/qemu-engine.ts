@@ -8,6 +8,7 @@ import type {
   Engine,
   EngineCapabilities,
   EngineCapture,
+  EngineCaptured,
   EngineExit,
   EngineMemory,
   EngineObservation,
@@ -122,7 +123,7 @@ export class QemuEngine implements Engine {
     await loadState(await this.#monitors.ready(dir));
   }
 
-  async capture(id: string, dir: string, request: EngineCapture): Promise<{ readonly pausedMicros: number }> {
+  async capture(id: string, dir: string, request: EngineCapture): Promise<EngineCaptured> {
     const { pid } = await this.#require(id, dir);
     return await this.#capturing.run('memory', async () => capture(await this.#monitors.ready(dir), pid, request));
   }

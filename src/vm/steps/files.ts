@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { chmod, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
-import { exists, syncDirectory } from '../../common/files.ts';
+import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
+import { linkMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
 import { baseName, isLayerName } from '../layout.ts';
 import { writeManifest } from '../manifest.ts';
@@ -29,8 +30,9 @@ export const directoryStep: Step<OperationContext> = {
     if (typeof detail.snapshotId === 'string') {
       const source = layout.snapshot(detail.snapshotId);
       for (const name of await snapshotFiles(source)) {
-        if (isSnapshotFile(name)) await linkOnce(join(source, name), join(dir, name));
+        if (isDiskFile(name)) await linkOnce(join(source, name), join(dir, name));
       }
+      if (detail.memory === 1) await linkMemory(source, dir);
     } else {
       const files = await images.files(vm.imageId ?? '');
       await linkOnce(files.kernel, layout.kernel(vm.id));
@@ -54,7 +56,8 @@ export const diskStep: Step<OperationContext> = {
       path: join(dir, layer),
       backing: below,
       backingFormat: below === baseName ? 'raw' : 'qcow2',
-      sizeBytes: vm.diskMiB * 1024 * 1024,
+      // A guest whose memory is restored must find the disk it knows; it is told of more when it runs.
+      sizeBytes: (detail.memory === 1 ? Number(detail.belowDiskMiB) : vm.diskMiB) * 1024 * 1024,
       uid: vm.uid,
     });
     await writeManifest(layout.manifest(vm.id), { version: 1, id: vm.id, layer });
@@ -92,8 +95,8 @@ export const removeFilesStep: Step<OperationContext> = {
   },
 };
 
-/** Whether a file belongs to what a snapshot keeps, and a VM made from it is given. */
-export function isSnapshotFile(name: string): boolean {
+/** Whether a file belongs to a disk, or to what boots from it: what a snapshot keeps and a VM made from it is given. */
+export function isDiskFile(name: string): boolean {
   return isLayerName(name) || name === baseName || name === 'vmlinux' || name === 'initrd';
 }
 
@@ -104,15 +107,6 @@ async function snapshotFiles(dir: string): Promise<string[]> {
   if (!names.includes(baseName) || !names.includes('vmlinux') || !names.includes('initrd'))
     throw new BerthError('snapshot_damaged');
   return names;
-}
-
-/** Hard-links unless the name is there already, as after an operation that was cut off. */
-export async function linkOnce(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
 }
 
 async function sameFile(a: string, b: string): Promise<boolean> {

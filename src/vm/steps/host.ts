@@ -4,6 +4,7 @@ import { BerthError } from '../../common/errors.ts';
 import type { EngineVmSpec } from '../../engine/engine.ts';
 import type { GuestIdentity } from '../../guest/guest.ts';
 import type { VmNetwork } from '../../net/network.ts';
+import { forgetMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import { readManifest } from '../manifest.ts';
@@ -40,6 +41,8 @@ export const launchStep: Step<OperationContext> = {
   name: 'launch',
   async run({ deps, live, vm }) {
     const spec = await engineSpec(deps, vm);
+    // It boots: what it was once cloned from no longer lies below its memory.
+    await forgetMemory(deps.layout.dir(vm.id));
     try {
       await deps.engine.start(spec);
     } catch (error) {
@@ -132,7 +135,8 @@ async function withDeadline(task: Promise<void>, ms: number): Promise<boolean> {
   return done;
 }
 
-async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVmSpec> {
+/** What the engine is told of a VM. */
+export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVmSpec> {
   const { layout, network, settings } = deps;
   const manifest = await readManifest(layout.manifest(vm.id));
   if (!manifest) throw new BerthError('boot_failed', { reason: 'its files are not whole' });
@@ -156,7 +160,8 @@ async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVmSpec> {
   };
 }
 
-function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
+/** What a VM's guest is told of itself. */
+export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
   const { plan } = deps.network;
   const { ipv4, ipv6, mac } = vm.addresses;
   return {

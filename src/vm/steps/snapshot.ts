@@ -1,13 +1,22 @@
-import { chmod, chown, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
-import { exists, syncDirectory } from '../../common/files.ts';
+import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
+import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
+import {
+  hasMemory,
+  memoryFiles,
+  readMemoryManifest,
+  stateChecksum,
+  writeMemoryManifest,
+} from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
 import { isLayerName } from '../layout.ts';
 import { readManifest, writeManifest } from '../manifest.ts';
 import type { Step } from '../run-steps.ts';
-import { isSnapshotFile, linkOnce } from './files.ts';
+import { shapeOf } from './clone.ts';
+import { isDiskFile } from './files.ts';
 
 /** Longest time the guest's writes are held; it lets go by itself after that. */
 const maxFreezeMs = 10_000;
@@ -33,30 +42,73 @@ export const newLayerStep: Step<OperationContext> = {
 };
 
 /**
- * The instant of the snapshot: with the guest's file system flushed and frozen, writes move to the new layer. The manifest
- * changes first: a crash between the two leaves an empty layer on top of the one in use, which reads the same.
+ * The instant of the snapshot: with the guest's file system flushed and frozen, and the VM standing still, writes move to
+ * the new layer, and memory and devices are saved. They are put together beside the disk and published with it.
  */
-export const switchStep: Step<OperationContext> = {
-  name: 'switch',
-  async run({ deps, live, vm, detail }) {
-    const running = live.get(vm.id);
-    if (!running)
-      throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED', state: 'stopped' });
-    await running.guest.sync();
-    const begun = performance.now();
-    await running.guest.freeze(maxFreezeMs);
-    try {
-      const layer = String(detail.newLayer);
-      await writeManifest(deps.layout.manifest(vm.id), { version: 1, id: vm.id, layer });
-      await deps.engine.switchDiskLayer(vm.id, deps.layout.run(vm.id), 'root', join(deps.layout.dir(vm.id), layer));
-    } finally {
-      await running.guest.thaw();
-    }
-    // A guest lets go by itself when it is held too long; what it wrote since then is not in order.
-    if (performance.now() - begun > maxFreezeMs)
-      throw new BerthError('deadline_exceeded', { operation: 'The snapshot' });
+export const captureStep: Step<OperationContext> = {
+  name: 'capture',
+  async run(context) {
+    const { deps, vm } = context;
+    const dir = deps.layout.capture(vm.id);
+    await rm(dir, { recursive: true, force: true });
+    // The VM's process passes through, and writes the one file it is given.
+    await mkdir(dir);
+    await chmod(dir, 0o711);
+    const files = memoryFiles(dir);
+    await writeFile(files.state, '', { mode: 0o600 });
+    if (vm.uid !== null) await chown(files.state, vm.uid, vm.uid);
+    const fingerprint = await deps.engine.fingerprint(shapeOf(deps, vm));
+    await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
+    const { pausedMicros, handOut } = await whileQuiet(context, () =>
+      deps.engine.capture(vm.id, deps.layout.run(vm.id), {
+        statePath: files.state,
+        atRest: () => switchLayer(context),
+        take: (page, bytes) => memory.take(page, bytes),
+      }),
+    );
+    deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
+    await handOut();
+    await seal(files.state, vm.uid);
+    const index = await memory.finish(await ownOrigin(deps.layout.dir(vm.id)));
+    const stateSha256 = await stateChecksum(files.state);
+    await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: index });
+  },
+  async undo({ deps, vm }) {
+    await rm(deps.layout.capture(vm.id), { recursive: true, force: true });
   },
 };
+
+/** What the VM's memory is made of where the VM has not changed it: null when it booted. */
+async function ownOrigin(dir: string): Promise<{ readonly path: string; readonly index: MemoryIndex } | null> {
+  if (!(await hasMemory(dir))) return null;
+  return { path: memoryFiles(dir).memory, index: (await readMemoryManifest(dir)).memory };
+}
+
+/** Runs `task` with the guest's file system flushed and frozen. */
+async function whileQuiet<T>({ live, vm }: OperationContext, task: () => Promise<T>): Promise<T> {
+  const running = live.get(vm.id);
+  if (!running)
+    throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED', state: 'stopped' });
+  await running.guest.sync();
+  const begun = performance.now();
+  await running.guest.freeze(maxFreezeMs);
+  let result: T;
+  try {
+    result = await task();
+  } finally {
+    await running.guest.thaw();
+  }
+  // A guest lets go by itself when it is held too long; what it wrote since then is not in order.
+  if (performance.now() - begun > maxFreezeMs) throw new BerthError('deadline_exceeded', { operation: 'The snapshot' });
+  return result;
+}
+
+/** The manifest changes first: a crash between the two leaves an empty layer on top of the one in use, which reads the same. */
+async function switchLayer({ deps, vm, detail }: OperationContext): Promise<void> {
+  const layer = String(detail.newLayer);
+  await writeManifest(deps.layout.manifest(vm.id), { version: 1, id: vm.id, layer });
+  await deps.engine.switchDiskLayer(vm.id, deps.layout.run(vm.id), 'root', join(deps.layout.dir(vm.id), layer));
+}
 
 /** The snapshot's directory, published whole by one rename: links to the layers that are now immutable. */
 export const publishStep: Step<OperationContext> = {
@@ -69,10 +121,12 @@ export const publishStep: Step<OperationContext> = {
     await mkdir(temporary, { recursive: true, mode: 0o711 });
     const dir = layout.dir(vm.id);
     for (const name of await readdir(dir)) {
-      if (!isSnapshotFile(name) || name === detail.newLayer) continue;
+      if (!isDiskFile(name) || name === detail.newLayer) continue;
       if (isLayerName(name)) await seal(join(dir, name), vm.uid);
       await linkOnce(join(dir, name), join(temporary, name));
     }
+    const capture = layout.capture(vm.id);
+    if (await hasMemory(capture)) await moveFiles(capture, temporary);
     await syncDirectory(temporary);
     await rename(temporary, target);
     await syncDirectory(layout.snapshotsRoot);
@@ -84,7 +138,13 @@ export const publishStep: Step<OperationContext> = {
   },
 };
 
-/** Makes a layer read-only for every VM, its former owner included, and its content durable. */
+/** Memory belongs to the snapshot alone. */
+async function moveFiles(from: string, to: string): Promise<void> {
+  for (const name of await readdir(from)) await rename(join(from, name), join(to, name));
+  await rm(from, { recursive: true });
+}
+
+/** Makes a layer, or a device state, read-only for every VM, its former owner included, and its content durable. */
 async function seal(path: string, uid: number | null): Promise<void> {
   const handle = await open(path, 'r');
   try {

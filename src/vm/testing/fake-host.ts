@@ -7,6 +7,7 @@ import type { Engine, EngineState } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
 import { createUserNetwork } from '../../net/user-network.ts';
+import { LoadedMemories } from '../../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { SnapshotStore } from '../../store/snapshot-store.ts';
 import { VmStore } from '../../store/vm-store.ts';
@@ -53,6 +54,7 @@ export class FakeHost {
       network: createUserNetwork(),
       images: this.#images() as ImageStore,
       layout: new VmLayout(this.home),
+      memories: new LoadedMemories(0),
       guestClient: () => this.#guest() as GuestClient,
       settings: {
         quotas: { ...ampleQuotas, ...quotas },
@@ -62,6 +64,8 @@ export class FakeHost {
         uidBase: null,
         cpuPercentPerCpu: null,
         memoryOverheadMiB: null,
+        templates: { build: false, budgetBytes: 0 },
+        spares: { waiting: 0, ready: 0 },
       },
       admission: new Admission(2),
       log: pino({ level: 'silent' }),
@@ -75,6 +79,7 @@ export class FakeHost {
   #engine(): Partial<Engine> {
     return {
       name: 'fake',
+      fingerprint: async () => 'fake',
       start: async ({ id }) => {
         await this.#call('start');
         this.processes.set(id, 'running');
@@ -99,9 +104,9 @@ export class FakeHost {
     return {
       ready: async () => {
         await this.#call('ready');
-        return { protocol: 1, bootId: 'boot', kernel: '6.1.0' };
+        return hello;
       },
-      configure: async () => {},
+      configure: async () => ({ hello, steps: [], clockSkewMs: 0 }),
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },
@@ -130,6 +135,8 @@ const image: Image = {
   rootfs: file,
   isDefault: true,
 };
+
+const hello = { protocol: 1, bootId: 'boot', kernel: '6.1.0' };
 
 const ampleQuotas: Quotas = {
   maxVms: 10,

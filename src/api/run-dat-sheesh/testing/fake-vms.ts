@@ -79,6 +79,8 @@ export class FakeVms implements VmService {
       labels: {},
       parkAfterSeconds: request.parkAfterSeconds ?? null,
       parked: false,
+      hidden: false,
+      renewal: null,
     };
     this.#replace([...this.#vms, vm]);
     this.emit({ id: this.#revision, at: createdAt, type: 'vm.created', vmId: vm.id });
@@ -90,6 +92,14 @@ export class FakeVms implements VmService {
     const vm = { ...this.get(id), ...change };
     this.#replace(this.#vms.map((candidate) => (candidate.id === id ? vm : candidate)));
     return vm;
+  }
+
+  async fork(id: string, count: number): Promise<readonly Vm[]> {
+    this.#require(id, ['running'], 'running');
+    if (!Number.isInteger(count) || count < 1 || count > 64)
+      throw new BerthError('invalid_argument', { reason: 'count must be a whole number from 1 to 64' });
+    const { cpus, memoryMiB, egress } = this.get(id);
+    return Promise.all(Array.from({ length: count }, () => this.create({ cpus, memoryMiB, egress })));
   }
 
   async start(id: string): Promise<Vm> {

@@ -1,0 +1,154 @@
+import type { Serial } from '../common/concurrency.ts';
+import { BerthError } from '../common/errors.ts';
+import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import type { Operation } from '../store/vm-store.ts';
+import type { CreateVm, Vm } from './model.ts';
+import { type Operations, runningNow } from './operations.ts';
+import { type Origin, originOf } from './origin.ts';
+import { clonePlan, createPlan, startPlan } from './plans.ts';
+import { prepareVm } from './reservation.ts';
+import type { Snapshots } from './snapshots.ts';
+import { Spares } from './spares.ts';
+import { type TemplateShape, Templates } from './templates.ts';
+
+/** Most copies one call may ask for. */
+const maxForks = 64;
+
+/** Where a new VM comes from is decided here: a spare, a template, a snapshot, or a boot of its image. */
+export class Creation {
+  readonly #operations: Operations;
+  readonly #snapshots: Snapshots;
+  /** Operations on one VM, one after another. */
+  readonly #serial: Serial<string>;
+  readonly #reservations: Serial<'reserve'>;
+  readonly templates: Templates;
+  readonly #spares: Spares;
+
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
+    this.#operations = operations;
+    this.#snapshots = snapshots;
+    this.#serial = serial;
+    this.#reservations = reservations;
+    this.templates = new Templates(operations, snapshots, {
+      create: (shape) => this.#make(hiddenRequest(shape), null),
+      snapshot: (vm, templateKey) => serial.run(vm.id, () => snapshots.take(vm, { role: 'template', templateKey })),
+      remove: (id) => serial.run(id, () => operations.erase(id)),
+    });
+    this.#spares = new Spares(operations, snapshots, serial, reservations);
+  }
+
+  async create(request: CreateVm): Promise<Vm> {
+    const snapshot = this.#snapshots.forCreate(request);
+    if (snapshot) return this.#make(request, originOf(snapshot, request));
+    const template = await this.templates.find(request);
+    const clone = template === null ? null : await this.#fromTemplate(request, template);
+    if (clone !== null) return clone;
+    const vm = await this.#make(request, null);
+    this.templates.want(request);
+    return vm;
+  }
+
+  /**
+   * Makes `count` copies of a running VM as it is at one instant: all of them, or none. They have the VM's size, tenant,
+   * labels and egress. The caller holds the VM's other operations back until the instant has passed.
+   */
+  async fork(
+    vm: Vm,
+    count: number,
+    capture: (take: () => Promise<StoredSnapshot>) => Promise<StoredSnapshot>,
+  ): Promise<readonly Vm[]> {
+    if (!Number.isSafeInteger(count) || count < 1 || count > maxForks)
+      throw new BerthError('invalid_argument', { reason: `count must be a whole number from 1 to ${maxForks}` });
+    const { deps, records } = this.#operations;
+    const snapshot = await capture(() => this.#snapshots.take(vm, { role: 'fork' }));
+    try {
+      const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
+      const request = { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds, hidden: true };
+      const copies = await Promise.allSettled(
+        Array.from({ length: count }, () => this.#make(request, { snapshot, mode: 'restore' })),
+      );
+      const made = copies.flatMap((copy) => (copy.status === 'fulfilled' ? [copy.value] : []));
+      const failure = copies.find((copy) => copy.status === 'rejected');
+      if (failure) {
+        await Promise.all(made.map(({ id }) => this.#serial.run(id, () => this.#operations.erase(id))));
+        throw failure.reason;
+      }
+      await deps.store.reveal(made.map(({ id }) => id));
+      return made.map(({ id }) => {
+        const revealed = records.put({ ...records.get(id), hidden: false });
+        records.emit('vm.created', id);
+        return revealed;
+      });
+    } finally {
+      await this.#snapshots.remove(snapshot);
+    }
+  }
+
+  /** A VM that was kept ready ended by itself; false when it was none. */
+  lost(id: string): boolean {
+    return this.#spares.lost(id);
+  }
+
+  /** Waits for what is under way in the background, and removes what was kept ready. */
+  async close(): Promise<void> {
+    await this.templates.close();
+    await this.#spares.close();
+  }
+
+  /** Null when the template is of no use, or a spare of it was not: then there is another way. */
+  async #fromTemplate(request: CreateVm, template: StoredSnapshot): Promise<Vm | null> {
+    const { log } = this.#operations.deps;
+    const claimed = await this.#spares.claim(template, request);
+    if (claimed !== null) return claimed;
+    try {
+      return await this.#make(request, { snapshot: template, mode: 'clone' });
+    } catch (error) {
+      if (!(error instanceof BerthError) || !troubleOfTemplates.has(error.code)) throw error;
+      log.warn({ err: error, template: template.id }, 'a template is of no use; booting instead');
+      await this.templates.discard(template);
+      return null;
+    } finally {
+      this.#spares.refill(template);
+    }
+  }
+
+  #make(request: CreateVm, origin: Origin | null): Promise<Vm> {
+    return this.#snapshots.holding(origin?.snapshot.id ?? null, async () => {
+      const { vm, operation } = await this.#reserve(request, origin);
+      return this.#serial.run(vm.id, () => this.#build(vm, operation, request.start !== false, origin));
+    });
+  }
+
+  #reserve(request: CreateVm, origin: Origin | null): Promise<{ vm: Vm; operation: Operation }> {
+    return this.#reservations.run('reserve', async () => {
+      const { deps, records } = this.#operations;
+      const { vm, operation } = await prepareVm(request, records.list(), this.#spares.ids, origin, deps);
+      return { vm: await this.#operations.reserve(vm, operation), operation };
+    });
+  }
+
+  async #build(vm: Vm, operation: Operation, start: boolean, origin: Origin | null): Promise<Vm> {
+    const { records } = this.#operations;
+    const mode = origin?.mode ?? 'boot';
+    const starts = mode === 'boot' ? startPlan : clonePlan;
+    let renewal: Vm['renewal'];
+    try {
+      ({ renewal } = await this.#operations.run(start ? [...createPlan, ...starts] : createPlan, vm, operation));
+    } catch (error) {
+      if (!vm.hidden) records.emit('vm.failed', vm.id);
+      throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+    }
+    const created = await this.#operations.finish(vm, start ? runningNow(mode, renewal) : { state: 'created' });
+    if (!vm.hidden) records.emit('vm.created', vm.id);
+    if (origin) await this.#snapshots.used(origin.snapshot.id);
+    return created;
+  }
+}
+
+/** What a boot of the image may get right where a clone of a template went wrong. */
+const troubleOfTemplates = new Set(['snapshot_damaged', 'snapshot_mismatch', 'boot_failed', 'deadline_exceeded']);
+
+/** A VM of that shape that nobody is to see. */
+function hiddenRequest({ imageId, cpus, memoryMiB }: TemplateShape): CreateVm {
+  return { imageId, cpus, memoryMiB, egress: { outbound: false, allow: [] }, hidden: true };
+}

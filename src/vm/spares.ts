@@ -1,0 +1,198 @@
+import type { Serial } from '../common/concurrency.ts';
+import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import type { Operation } from '../store/vm-store.ts';
+import type { CreateVm, Vm } from './model.ts';
+import { journalEntry, type Operations, runningNow } from './operations.ts';
+import { claimReadyPlan, claimWaitingPlan, createPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
+import { checkRequest, prepareVm } from './reservation.ts';
+import type { Snapshots } from './snapshots.ts';
+
+/** How far a spare was brought: its process waits for the state, or it is restored and stands still. */
+type SpareKind = 'waiting' | 'ready';
+
+const plans: Readonly<Record<SpareKind, { readonly make: Plan; readonly claim: Plan }>> = {
+  waiting: { make: [...createPlan, ...waitingPlan], claim: claimWaitingPlan },
+  ready: { make: [...createPlan, ...readyPlan], claim: claimReadyPlan },
+};
+
+interface Spare {
+  readonly id: string;
+  readonly kind: SpareKind;
+  readonly templateId: string;
+  readonly detail: Operation['detail'];
+}
+
+/**
+ * Clones that are made before anybody asks for them, of the template that was used last: hidden VMs with leases and files
+ * of their own, so that a daemon that is killed finds them as it finds every VM, and removes them.
+ */
+export class Spares {
+  readonly #operations: Operations;
+  readonly #snapshots: Snapshots;
+  readonly #serial: Serial<string>;
+  readonly #reservations: Serial<'reserve'>;
+  readonly #spares = new Map<string, Spare>();
+  /** Spares are made one after the other, off the path of requests. */
+  #refilling: Promise<void> | null = null;
+  #template: StoredSnapshot | null = null;
+  #closing = false;
+
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
+    this.#operations = operations;
+    this.#snapshots = snapshots;
+    this.#serial = serial;
+    this.#reservations = reservations;
+  }
+
+  get ids(): ReadonlySet<string> {
+    return new Set(this.#spares.keys());
+  }
+
+  /** Makes a spare the VM that is asked for, or returns null when there is none that fits, or it was of no use. */
+  async claim(template: StoredSnapshot, request: CreateVm): Promise<Vm | null> {
+    if (request.id !== undefined) return null;
+    const spare = this.#pick(template);
+    if (spare === null) return null;
+    let vm: Vm;
+    const operation = journalEntry(spare.id, 'create', spare.detail);
+    try {
+      vm = await this.#reservations.run('reserve', () => this.#rewrite(spare, template, request, operation));
+    } catch (error) {
+      // The request was refused: the spare is as good as before.
+      this.#spares.set(spare.id, spare);
+      throw error;
+    }
+    return this.#serial.run(vm.id, () => this.#complete(vm, spare, operation));
+  }
+
+  /** Brings the number of spares to what is configured, all of this template; once there is time. */
+  refill(template: StoredSnapshot): void {
+    this.#template = template;
+    if (this.#refilling !== null || this.#closing) return;
+    this.#refilling = this.#fill().finally(() => {
+      this.#refilling = null;
+    });
+  }
+
+  /** A spare's process ended by itself. False when the VM is no spare. */
+  lost(id: string): boolean {
+    if (!this.#spares.delete(id)) return false;
+    void this.#erase(id);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#refilling;
+    await this.#drop(() => true);
+  }
+
+  #pick(template: StoredSnapshot): Spare | null {
+    const fitting = [...this.#spares.values()].filter(({ templateId }) => templateId === template.id);
+    const spare = fitting.find(({ kind }) => kind === 'ready') ?? fitting[0] ?? null;
+    if (spare !== null) this.#spares.delete(spare.id);
+    return spare;
+  }
+
+  /** The spare's record as the VM that is asked for. All that can be refused is refused here. */
+  async #rewrite(spare: Spare, template: StoredSnapshot, request: CreateVm, operation: Operation): Promise<Vm> {
+    const { deps, records } = this.#operations;
+    const others = records.list().filter(({ id }) => id !== spare.id && !this.#spares.has(id));
+    const { demand } = await checkRequest(request, others, { snapshot: template, mode: 'clone' }, deps);
+    const { name, tenant, labels, egress, parkAfterSeconds, hidden } = request;
+    const vm: Vm = {
+      ...records.get(spare.id),
+      ...demand,
+      ...(name === undefined ? {} : { name }),
+      tenant: tenant ?? '',
+      labels: labels ?? {},
+      egress,
+      parkAfterSeconds: parkAfterSeconds ?? null,
+      hidden: hidden ?? false,
+      state: 'starting',
+      createdAt: new Date().toISOString(),
+    };
+    // It takes its place in the order of creation now.
+    records.delete(vm.id);
+    return this.#operations.begin(vm, operation);
+  }
+
+  async #complete(vm: Vm, spare: Spare, operation: Operation): Promise<Vm | null> {
+    const { deps, records } = this.#operations;
+    try {
+      const { renewal } = await this.#operations.run(plans[spare.kind].claim, vm, operation);
+      const created = await this.#operations.finish(vm, runningNow('clone', renewal));
+      if (!vm.hidden) records.emit('vm.created', vm.id);
+      return created;
+    } catch (error) {
+      deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');
+      await this.#operations.erase(vm.id);
+      return null;
+    }
+  }
+
+  async #fill(): Promise<void> {
+    const { log, settings } = this.#operations.deps;
+    const { waiting, ready } = settings.spares;
+    for (;;) {
+      const template = this.#template;
+      if (this.#closing || template === null) return;
+      await this.#drop(({ templateId }) => templateId !== template.id);
+      const have = (kind: SpareKind) => [...this.#spares.values()].filter((spare) => spare.kind === kind).length;
+      const kind = have('ready') < ready ? 'ready' : have('waiting') < waiting ? 'waiting' : null;
+      if (kind === null) return;
+      try {
+        await this.#make(template, kind);
+      } catch (error) {
+        // No room, or the template has gone: the next create will do without, and ask again.
+        log.info({ err: error, template: template.id }, 'no spare could be made');
+        return;
+      }
+    }
+  }
+
+  async #make(template: StoredSnapshot, kind: SpareKind): Promise<void> {
+    await this.#snapshots.holding(template.id, async () => {
+      const { deps, records } = this.#operations;
+      const { imageId, cpus, memoryMiB, diskMiB } = template;
+      const request: CreateVm = {
+        ...{ cpus, memoryMiB, diskMiB, hidden: true, egress: { outbound: false, allow: [] } },
+        ...(imageId === null ? {} : { imageId }),
+      };
+      const { vm, operation } = await this.#reservations.run('reserve', async () => {
+        const prepared = await prepareVm(
+          request,
+          records.list(),
+          this.ids,
+          { snapshot: template, mode: 'clone' },
+          deps,
+        );
+        await this.#operations.reserve(prepared.vm, prepared.operation);
+        return prepared;
+      });
+      await this.#serial.run(vm.id, async () => {
+        try {
+          await this.#operations.run(plans[kind].make, vm, operation);
+        } catch (error) {
+          throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+        }
+        await this.#operations.finish(vm, { state: 'paused' });
+        this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, detail: operation.detail });
+      });
+    });
+  }
+
+  async #drop(isUnwanted: (spare: Spare) => boolean): Promise<void> {
+    const unwanted = [...this.#spares.values()].filter(isUnwanted);
+    for (const { id } of unwanted) this.#spares.delete(id);
+    await Promise.all(unwanted.map(({ id }) => this.#erase(id)));
+  }
+
+  async #erase(id: string): Promise<void> {
+    try {
+      await this.#serial.run(id, () => this.#operations.erase(id));
+    } catch (error) {
+      this.#operations.deps.log.error({ err: error, vm: id }, 'a spare could not be removed');
+    }
+  }
+}

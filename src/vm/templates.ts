@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Serial } from '../common/concurrency.ts';
+import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import type { CreateVm, Vm } from './model.ts';
+import type { Operations } from './operations.ts';
+import type { Snapshots } from './snapshots.ts';
+import { shapeOf } from './steps/clone.ts';
+
+/** Changes when templates are made differently, so that old ones are made anew. */
+const recipe = 1;
+/** Between looks at whether the host has time to build a template, milliseconds. */
+const quietPollMs = 200;
+const warmUpMs = 30_000;
+
+/** The combination that one template serves. */
+export interface TemplateShape {
+  readonly imageId: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+}
+
+/** The making of the VM that a template is captured of, by whoever makes VMs. */
+export interface TemplateBuilder {
+  /** A VM of that shape that nobody sees, booted, with no way out of the host. */
+  create(shape: TemplateShape): Promise<Vm>;
+  snapshot(vm: Vm, templateKey: string): Promise<StoredSnapshot>;
+  remove(id: string): Promise<void>;
+}
+
+/**
+ * Snapshots of freshly booted VMs, one for each combination of image, processors and memory that was asked for, from which
+ * later VMs of that combination are cloned. They hold nothing of any VM that was in use. A template whose image, engine or
+ * guest software has changed has another key than is looked for, and goes.
+ */
+export class Templates {
+  readonly #operations: Operations;
+  readonly #snapshots: Snapshots;
+  readonly #builder: TemplateBuilder;
+  readonly #building = new Serial<'build'>();
+  /** Keys under way, or that could not be built: they are not tried again before the daemon restarts. */
+  readonly #begun = new Set<string>();
+  /** SHA-256 of initramfs files, by what tells that a file is the same. */
+  readonly #initrds = new Map<string, string>();
+  #closing = false;
+
+  constructor(operations: Operations, snapshots: Snapshots, builder: TemplateBuilder) {
+    this.#operations = operations;
+    this.#snapshots = snapshots;
+    this.#builder = builder;
+  }
+
+  /** The template that serves a request, or null. */
+  async find(request: CreateVm): Promise<StoredSnapshot | null> {
+    const shape = this.#shapeFor(request);
+    return shape === null ? null : this.#byKey(await this.#key(shape));
+  }
+
+  /** Builds a template for what a request asked for, once the host has nothing better to do. */
+  want(request: CreateVm): void {
+    const shape = this.#shapeFor(request);
+    if (shape === null || !this.#operations.deps.settings.templates.build) return;
+    this.#building
+      .run('build', () => this.#build(shape))
+      .catch((error: unknown) => {
+        if (!this.#closing) this.#operations.deps.log.warn({ err: error, ...shape }, 'a template could not be built');
+      });
+  }
+
+  /** Builds a template now, or finds that there is one. */
+  async warm(shape: TemplateShape): Promise<StoredSnapshot> {
+    const key = await this.#key(shape);
+    this.#begun.delete(key);
+    await this.#building.run('build', () => this.#build(shape));
+    const template = this.#byKey(key);
+    if (template === null) throw new Error('the template is gone again: the budget for templates is too small');
+    return template;
+  }
+
+  /** A template that turned out to be of no use. */
+  async discard(template: StoredSnapshot): Promise<void> {
+    if (!this.#snapshots.isHeld(template.id)) await this.#snapshots.remove(template);
+  }
+
+  /** Waits for what is being built; nothing new is begun. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.#building.idle();
+  }
+
+  #byKey(key: string): StoredSnapshot | null {
+    return this.#snapshots.all().find(({ templateKey }) => templateKey === key) ?? null;
+  }
+
+  #shapeFor({ snapshotId, imageId, cpus, memoryMiB, start }: CreateVm): TemplateShape | null {
+    if (snapshotId !== undefined || start === false) return null;
+    const { images } = this.#operations.deps;
+    const image = imageId === undefined ? images.default() : images.get(imageId);
+    return image?.kernel && image.rootfs ? { imageId: image.id, cpus, memoryMiB } : null;
+  }
+
+  async #key(shape: TemplateShape): Promise<string> {
+    const { engine, images } = this.#operations.deps;
+    const { kernel, rootfs } = images.get(shape.imageId);
+    const { initrd } = await images.files(shape.imageId);
+    const parts = [recipe, kernel?.sha256, rootfs?.sha256, await this.#initrdHash(initrd)];
+    const fingerprint = await engine.fingerprint(shapeOf(this.#operations.deps, shape));
+    return createHash('sha256')
+      .update(JSON.stringify([...parts, fingerprint]))
+      .digest('hex');
+  }
+
+  async #initrdHash(path: string): Promise<string> {
+    const { dev, ino, size, mtimeMs } = await stat(path);
+    const identity = `${dev} ${ino} ${size} ${mtimeMs}`;
+    let hash = this.#initrds.get(identity);
+    if (hash === undefined) {
+      hash = createHash('sha256')
+        .update(await readFile(path))
+        .digest('hex');
+      this.#initrds.set(identity, hash);
+    }
+    return hash;
+  }
+
+  async #build(shape: TemplateShape): Promise<void> {
+    const { deps, live } = this.#operations;
+    const key = await this.#key(shape);
+    if (this.#begun.has(key) || this.#byKey(key) !== null) return;
+    this.#begun.add(key);
+    while (!deps.admission.isIdle && !this.#closing) await delay(quietPollMs);
+    if (this.#closing) return;
+    const vm = await this.#builder.create(shape);
+    try {
+      // What every use of a VM needs is in its memory from now on.
+      const guest = live.get(vm.id)?.guest;
+      const exec = guest?.exec({ argv: ['/bin/sh', '-c', ':'], ...asNobody, timeoutMs: warmUpMs });
+      exec?.stdout.resume();
+      exec?.stderr.resume();
+      // An image without a shell makes a template as well.
+      await exec?.exit.catch(() => {});
+      const template = await this.#builder.snapshot(vm, key);
+      deps.log.info({ template: template.id, ...shape, bytes: template.bytes }, 'template built');
+      this.#begun.delete(key);
+      await deps.memories.load(deps.layout.snapshot(template.id));
+      await this.#sweep(template, shape);
+    } finally {
+      await this.#builder.remove(vm.id);
+    }
+  }
+
+  /** Removes older templates of the same shape, then the least recently used ones that the budget does not hold. */
+  async #sweep(newest: StoredSnapshot, { imageId, cpus, memoryMiB }: TemplateShape): Promise<void> {
+    const others = this.#snapshots
+      .all()
+      .filter(({ id, role }) => role === 'template' && id !== newest.id && !this.#snapshots.isHeld(id))
+      .sort((a, b) => lastUse(a).localeCompare(lastUse(b)));
+    const isReplaced = (old: StoredSnapshot) =>
+      old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB;
+    let bytes = others.reduce((sum, other) => sum + other.bytes, newest.bytes);
+    for (const other of [...others.filter(isReplaced), ...others.filter((other) => !isReplaced(other))]) {
+      if (!isReplaced(other) && bytes <= this.#operations.deps.settings.templates.budgetBytes) return;
+      bytes -= other.bytes;
+      await this.discard(other);
+    }
+  }
+}
+
+const asNobody = { cwd: '/', env: {}, uid: 65_534, gid: 65_534 } as const;
+
+function lastUse({ lastUsedAt, createdAt }: StoredSnapshot): string {
+  return lastUsedAt ?? createdAt;
+}

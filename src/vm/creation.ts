@@ -23,6 +23,7 @@ export class Creation {
   readonly #reservations: Serial<'reserve'>;
   readonly templates: Templates;
   readonly #spares: Spares;
+  #closing = false;
 
   constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
     this.#operations = operations;
@@ -89,8 +90,9 @@ export class Creation {
     return this.#spares.lost(id);
   }
 
-  /** Waits for what is under way in the background, and removes what was kept ready. */
+  /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
   async close(): Promise<void> {
+    this.#closing = true;
     await this.templates.close();
     await this.#spares.close();
   }
@@ -121,6 +123,7 @@ export class Creation {
 
   #reserve(request: CreateVm, origin: Origin | null): Promise<{ vm: Vm; operation: Operation }> {
     return this.#reservations.run('reserve', async () => {
+      if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
       const { vm, operation } = await prepareVm(request, records.list(), this.#spares.ids, origin, deps);
       return { vm: await this.#operations.reserve(vm, operation), operation };

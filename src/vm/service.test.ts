@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { CreateVm } from './model.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
@@ -97,7 +98,10 @@ describe('VM service when things fail', () => {
 
   it('takes VMs down that were just starting, and lets none in after them', async () => {
     const starting = vms.create(small);
+    while (vms.list().length === 0) await setImmediate();
+    const late = vms.create(small);
     const stopped = vms.stopAll();
+    await assert.rejects(late, { code: 'shutting_down' });
     await assert.rejects(vms.create(small), { code: 'shutting_down' });
     const { id } = await starting;
     await stopped;

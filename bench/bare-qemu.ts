@@ -8,6 +8,7 @@ import { createOverlay } from '../src/disk/qcow2.ts';
 import { createGuestClient } from '../src/guest/client.ts';
 import type { GuestClient } from '../src/guest/guest.ts';
 import type { ImageFiles } from '../src/image/images.ts';
+import { smallVm } from '../test/support/api.ts';
 
 export interface BareVm {
   readonly guest: GuestClient;
@@ -20,11 +21,7 @@ export interface BareVm {
  * The floor: QEMU started by hand with the same machine, kernel, initramfs and disk as the daemon gives a VM, and nothing
  * around it: no other user, no sandbox, no control group, no tap, no log process.
  */
-export async function startBareVm(
-  files: ImageFiles,
-  memoryMiB: number,
-  kernelArgs: readonly string[],
-): Promise<BareVm> {
+export async function startBareVm(files: ImageFiles, kernelArgs: readonly string[]): Promise<BareVm> {
   const dir = await mkdtemp('/tmp/berth-bare-');
   const started = performance.now();
   const disk = join(dir, 'disk.qcow2');
@@ -36,7 +33,16 @@ export async function startBareVm(
     [
       ...['-no-user-config', '-nodefaults', '-nographic'],
       ...['-machine', 'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off'],
-      ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max,la57=off,svm=off', '-smp', '1', '-m', `${memoryMiB}M`],
+      ...[
+        '-accel',
+        'tcg,thread=multi,tb-size=128',
+        '-cpu',
+        'max,la57=off,svm=off',
+        '-smp',
+        '1',
+        '-m',
+        `${smallVm.memMb}M`,
+      ],
       ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
       ...['-serial', `file:${join(dir, 'console.log')}`],
       ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { runCommand } from '../src/common/command.ts';
 import { openDatabase } from '../src/store/database.ts';
 import { VmStore } from '../src/store/vm-store.ts';
+import { sampleVm } from '../src/vm/testing/sample-vm.ts';
 import { startDaemon } from '../test/support/daemon.ts';
 import { load } from './http-load.ts';
 import { quantity, type Row } from './report.ts';
@@ -53,34 +54,12 @@ async function seed(path: string): Promise<void> {
   const db = await openDatabase(path);
   const store = new VmStore(db);
   for (let n = 0; n < records; n++) {
-    const hex = n.toString(16).padStart(12, '0');
     await store.insert(
-      {
-        id: `00000000-0000-4000-8000-${hex}`,
+      sampleVm(n + 2, {
+        id: `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`,
         name: `vm-${n}`,
-        tenant: '',
-        state: 'stopped',
-        engine: 'qemu',
-        cpus: 1,
-        memoryMiB: 256,
-        diskMiB: 512,
-        imageId: 'img-00000000-0000-4000-8000-000000000000',
-        snapshotId: null,
-        uid: 300_000 + n,
-        addresses: {
-          ipv4: `172.16.0.${n + 2}`,
-          ipv6: null,
-          mac: `02:${hex.match(/../g)!.slice(1).join(':')}`,
-          tap: `bench${n}`,
-        },
-        egress: { outbound: false, allow: [] },
-        startMode: 'boot',
         createdAt: new Date().toISOString(),
-        startedAt: null,
-        stoppedAt: null,
-        reason: null,
-        labels: {},
-      },
+      }),
       null,
     );
   }

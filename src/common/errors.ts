@@ -37,6 +37,12 @@ export const catalogue = {
   unauthenticated: row(401, 'unauthenticated', 'Unauthorized', 'Send a valid API key or session.'),
   permission_denied: row(403, 'permission_denied', 'Permission denied', 'Use credentials that own the resource.'),
   vm_not_found: row(404, 'not_found', 'VM {id} not found', 'List the VMs to see which exist.'),
+  vm_not_owned: row(
+    403,
+    'permission_denied',
+    'VM {id} not found or not owned by the caller',
+    'Use credentials that own the VM.',
+  ),
   vm_exists: row(409, 'already_exists', 'VM {id} already exists', 'Choose another id.'),
   image_not_found: row(404, 'not_found', 'Image not found', 'List the images to see which exist.'),
   image_incomplete: row(400, 'failed_precondition', 'Image is missing kernel or rootfs', 'Upload the missing file.'),

@@ -14,7 +14,7 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
   const { blocks, bsize } = statfsSync(config.home);
   const totalMemoryMiB = config['quota.total_memory_mib'] || Math.floor((totalmem() / bytesPerMiB) * 0.9);
   const minMemoryMiBPerVm = config['quota.min_memory_mib_per_vm'];
-  return {
+  const host = {
     maxVms: config['quota.max_vms'] || Math.min(addresses, Math.max(1, Math.floor(totalMemoryMiB / minMemoryMiBPerVm))),
     maxSnapshots: config['quota.max_snapshots'],
     maxCpusPerVm: config['quota.max_cpus_per_vm'],
@@ -24,5 +24,14 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
     totalCpus: config['quota.total_cpus'] || availableParallelism() * cpusPerCore,
     totalMemoryMiB,
     totalDiskMiB: config['quota.total_disk_mib'] || Math.floor((blocks * bsize * diskOvercommit) / bytesPerMiB),
+  };
+  return {
+    ...host,
+    tenant: {
+      maxVms: config['quota.tenant_max_vms'] || host.maxVms,
+      totalCpus: config['quota.tenant_total_cpus'] || host.totalCpus,
+      totalMemoryMiB: config['quota.tenant_total_memory_mib'] || host.totalMemoryMiB,
+      totalDiskMiB: config['quota.tenant_total_disk_mib'] || host.totalDiskMiB,
+    },
   };
 }

@@ -8,6 +8,8 @@ import type { Duplex } from 'node:stream';
 export interface EngineDisk {
   /** Name within the VM, `[a-z][a-z0-9-]*`; the first disk is the guest's /dev/vda. */
   readonly name: string;
+  /** What the guest sees as the disk's serial number, 20 characters of it; default the name. */
+  readonly serial?: string;
   /** Absolute path of the image file. */
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
@@ -83,9 +85,19 @@ export interface EngineExit {
 }
 
 export interface EngineUsage {
+  readonly pid: number;
   /** CPU time used so far. */
   readonly cpuMicros: number;
   readonly residentBytes: number;
+  /** By the names of the spec's disks; what the guest asked for, since the process began. */
+  readonly disks: ReadonlyMap<string, EngineDiskUsage>;
+}
+
+export interface EngineDiskUsage {
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly reads: number;
+  readonly writes: number;
 }
 
 export interface Engine {
@@ -129,7 +141,11 @@ export interface Engine {
   /** Path of the engine's own log. */
   engineLog(dir: string): string;
 
+  /** Null when there is no process. */
   usage(id: string, dir: string): Promise<EngineUsage | null>;
+
+  /** Path of the socket that the process is controlled by. */
+  controlSocket(dir: string): string;
 
   /** Ids of all VMs under `vmsRoot` (their directories' parent) with a live process, whether or not the store knows them. */
   listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>>;

@@ -7,10 +7,11 @@ import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
 import { canonicalAddress } from './cidr.ts';
 import { diagnoseBridge } from './diagnose.ts';
 import { enableForwarding } from './forwarding.ts';
-import type { Network, VmNetwork } from './network.ts';
+import type { Network, Traffic, VmNetwork } from './network.ts';
 import { applyNft, hasNftElement } from './nft.ts';
 import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
+import { readTraffic } from './traffic.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
 
 export interface BridgeNetworkOptions {
@@ -130,6 +131,10 @@ class BridgeNetwork implements Network {
 
   nic(vm: VmNetwork): EngineNic {
     return { name: 'net0', backend: { kind: 'tap', tap: vm.tap }, mac: vm.mac };
+  }
+
+  traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>> {
+    return readTraffic(taps);
   }
 
   listTaps(): Promise<readonly string[]> {

@@ -24,6 +24,14 @@ export interface VmNetwork {
 /** What a VM is known by on the network for as long as it holds it. */
 export type Lease = Pick<VmNetwork, 'tap' | 'mac' | 'ipv4' | 'ipv6'>;
 
+/** As the guest sees it: received is what came to it. */
+export interface Traffic {
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+}
+
 export interface AddressPool {
   /** Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses. */
   candidates(): Iterable<string>;
@@ -73,6 +81,9 @@ export interface Network {
   attached(vm: VmNetwork): Promise<boolean>;
 
   nic(vm: VmNetwork): EngineNic;
+
+  /** What went through the taps, by their names, since they were made; those that are not there are left out. */
+  traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>>;
 
   /** Names of tap devices on the host that carry our prefix. */
   listTaps(): Promise<readonly string[]>;

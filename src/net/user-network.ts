@@ -3,7 +3,7 @@ import type { EngineNic } from '../engine/engine.ts';
 import { createAddressPool } from './address-pool.ts';
 import { macOf } from './bridge-plan.ts';
 import { containsAddress, parseAddress, readCidr } from './cidr.ts';
-import type { Egress, Network, NetworkPlan, VmNetwork } from './network.ts';
+import type { Egress, Network, NetworkPlan, Traffic, VmNetwork } from './network.ts';
 
 export interface UserNetworkOptions {
   /**
@@ -66,6 +66,11 @@ class UserNetwork implements Network {
 
   nic(vm: VmNetwork): EngineNic {
     return { name: 'net0', backend: { kind: 'user', restrict: this.#isRestricted(vm.egress) }, mac: vm.mac };
+  }
+
+  /** Nobody counts what goes through QEMU's own network. */
+  async traffic(): Promise<ReadonlyMap<string, Traffic>> {
+    return new Map();
   }
 
   async listTaps(): Promise<readonly string[]> {

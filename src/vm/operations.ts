@@ -32,19 +32,21 @@ export class Operations {
   }
 
   async begin(vm: Vm, operation: Operation): Promise<Vm> {
-    await this.deps.store.begin(vm, operation);
-    return this.records.put(vm);
+    const next = changedNow(vm);
+    await this.deps.store.begin(next, operation);
+    return this.records.put(next);
   }
 
   async finish(vm: Vm, change: Partial<Vm>): Promise<Vm> {
-    const next = { ...vm, ...change };
+    const next = changedNow({ ...vm, ...change });
     await this.deps.store.finish(next);
     return this.records.put(next);
   }
 
   async save(vm: Vm): Promise<Vm> {
-    await this.deps.store.update(vm);
-    return this.records.put(vm);
+    const next = changedNow(vm);
+    await this.deps.store.update(next);
+    return this.records.put(next);
   }
 
   async forget(id: string): Promise<void> {
@@ -73,6 +75,10 @@ export class Operations {
     const totalMicros = Math.round((performance.now() - started) * 1000);
     this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
   }
+}
+
+function changedNow(vm: Vm): Vm {
+  return { ...vm, changedAt: new Date().toISOString() };
 }
 
 export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {

@@ -7,6 +7,8 @@ export class Records {
   readonly #log: Log;
   readonly #byId = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
+  /** Lists that were asked for since the last change. */
+  readonly #byTenant = new Map<string, readonly Vm[]>();
   #revision = 0;
   #eventId = 0;
   readonly #listeners = new Set<(event: VmEvent) => void>();
@@ -34,6 +36,23 @@ export class Records {
     return vm;
   }
 
+  /** The VMs of one tenant, oldest first. */
+  listOf(tenant: string): readonly Vm[] {
+    let list = this.#byTenant.get(tenant);
+    if (list === undefined) {
+      list = Object.freeze(this.list().filter((vm) => vm.tenant === tenant));
+      this.#byTenant.set(tenant, list);
+    }
+    return list;
+  }
+
+  /** Throws `vm_not_found`, or `vm_not_owned` when it is another tenant's. */
+  getOf(id: string, tenant: string): Vm {
+    const vm = this.get(id);
+    if (vm.tenant !== tenant) throw new BerthError('vm_not_owned', { id });
+    return vm;
+  }
+
   put(vm: Vm): Vm {
     const record = Object.freeze(vm);
     this.#byId.set(record.id, record);
@@ -48,14 +67,16 @@ export class Records {
   #changed(): void {
     this.#revision++;
     this.#list = null;
+    this.#byTenant.clear();
   }
 
-  emit(type: VmEvent['type'], vmId: string, snapshotId?: string): void {
+  emit(type: VmEvent['type'], vm: Pick<Vm, 'id' | 'tenant'>, snapshotId?: string): void {
     const event: VmEvent = {
       id: ++this.#eventId,
       at: new Date().toISOString(),
       type,
-      vmId,
+      vmId: vm.id,
+      tenant: vm.tenant,
       ...(snapshotId === undefined ? {} : { snapshotId }),
     };
     for (const listener of this.#listeners) {

@@ -46,6 +46,8 @@ export async function prepareVm(
   await checkSpace(deps.layout.home);
   // Proves that the image is whole, and makes its initramfs if this build has none yet.
   if (!snapshot) await images.files(imageId ?? '');
+  const addresses = allocateAddresses(others, network.plan);
+  const now = new Date().toISOString();
   const vm: Vm = {
     id,
     name: request.name ?? `vm-${id.slice(0, 8)}`,
@@ -56,14 +58,23 @@ export async function prepareVm(
     imageId,
     snapshotId: snapshot?.id ?? null,
     uid: allocateUid(others, settings.uidBase),
-    addresses: allocateAddresses(others, network.plan),
+    boot: null,
+    kernelArgs: '',
+    guestChannel: 'required',
+    rootDisk: { name: 'root', readOnly: false, asset: null },
+    dataDisks: [],
+    addresses,
+    nics: [{ name: 'eth0', addresses, families: 'dual', nameservers: null, rxLimit: null, txLimit: null }],
     egress: request.egress,
     startMode: null,
-    createdAt: new Date().toISOString(),
+    createdAt: now,
     startedAt: null,
     stoppedAt: null,
+    changedAt: now,
     reason: null,
+    consoleFile: null,
     labels: request.labels ?? {},
+    apiRecord: null,
   };
   const operation = journalEntry(id, 'create', {
     layer: newLayerName(),

@@ -9,7 +9,7 @@ import { growDisk } from './grow-disk.ts';
 import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState, VmUsage } from './model.ts';
 import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, startPlan, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
@@ -18,6 +18,7 @@ import { recover } from './recover.ts';
 import { prepareVm } from './reservation.ts';
 import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
+import { vmUsage } from './usage.ts';
 
 /** What a record says of a VM that ended by itself. */
 const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
@@ -74,6 +75,14 @@ export class Vms implements VmService {
     return this.#records.get(id);
   }
 
+  listOf(tenant: string): readonly Vm[] {
+    return this.#records.listOf(tenant);
+  }
+
+  getOf(id: string, tenant: string): Vm {
+    return this.#records.getOf(id, tenant);
+  }
+
   onEvent(listener: (event: VmEvent) => void): () => void {
     return this.#records.subscribe(listener);
   }
@@ -92,11 +101,11 @@ export class Vms implements VmService {
           this.#operations.run(start ? [...createPlan, ...startPlan] : createPlan, vm, operation),
         );
       } catch (error) {
-        this.#records.emit('vm.failed', vm.id);
+        this.#records.emit('vm.failed', vm);
         throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
       }
       const created = await this.#operations.finish(vm, start ? runningNow() : { state: 'created' });
-      this.#records.emit('vm.created', vm.id);
+      this.#records.emit('vm.created', vm);
       return created;
     });
   }
@@ -116,10 +125,10 @@ export class Vms implements VmService {
     });
   }
 
-  reboot(id: string): Promise<Vm> {
+  reboot(id: string, options: StopOptions = {}): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to reboot');
-      return this.#start(await this.#stop(vm, {}, null));
+      return this.#start(await this.#stop(vm, options, null));
     });
   }
 
@@ -128,7 +137,7 @@ export class Vms implements VmService {
       const vm = this.#expect(id, ['running'], 'RUNNING to pause');
       await this.#deps.engine.pause(id, this.#deps.layout.run(id));
       const paused = await this.#operations.save({ ...vm, state: 'paused' });
-      this.#records.emit('vm.paused', id);
+      this.#records.emit('vm.paused', vm);
       return paused;
     });
   }
@@ -138,7 +147,7 @@ export class Vms implements VmService {
       const vm = this.#expect(id, ['paused'], 'PAUSED to resume');
       await this.#deps.engine.resume(id, this.#deps.layout.run(id));
       const resumed = await this.#operations.save({ ...vm, state: 'running' });
-      this.#records.emit('vm.resumed', id);
+      this.#records.emit('vm.resumed', vm);
       return resumed;
     });
   }
@@ -160,7 +169,7 @@ export class Vms implements VmService {
         throw error;
       }
       const resized = await this.#operations.finish(wanted, {});
-      this.#records.emit('vm.resized', id);
+      this.#records.emit('vm.resized', vm);
       return resized;
     });
   }
@@ -172,8 +181,17 @@ export class Vms implements VmService {
       await this.#operations.run(removePlan, vm, operation);
       await this.#operations.forget(id);
       this.#restarts.forget(id);
-      this.#records.emit('vm.removed', id);
+      this.#records.emit('vm.removed', vm);
     });
+  }
+
+  usage(id: string): Promise<VmUsage | null> {
+    return vmUsage(this.#records.get(id), this.#deps);
+  }
+
+  controlSocket(id: string): string {
+    const { engine, layout } = this.#deps;
+    return engine.controlSocket(layout.run(this.#records.get(id).id));
   }
 
   guest(id: string): GuestClient {
@@ -245,7 +263,7 @@ export class Vms implements VmService {
       throw await this.#operations.fail(starting, error, outcome);
     }
     const started = await this.#operations.finish(starting, runningNow());
-    this.#records.emit('vm.started', vm.id);
+    this.#records.emit('vm.started', vm);
     return started;
   }
 
@@ -259,7 +277,7 @@ export class Vms implements VmService {
       throw error;
     }
     const stopped = await this.#operations.finish(stopping, stoppedNow(reason));
-    this.#records.emit('vm.stopped', vm.id);
+    this.#records.emit('vm.stopped', vm);
     return stopped;
   }
 

@@ -88,7 +88,7 @@ export class Snapshots {
     }
     await deps.snapshots.publish(snapshot);
     this.#byId.set(snapshot.id, snapshot);
-    records.emit('snapshot.created', vm.id, snapshot.id);
+    records.emit('snapshot.created', vm, snapshot.id);
     return snapshot;
   }
 
@@ -114,6 +114,6 @@ export class Snapshots {
     await deps.snapshots.delete(id);
     this.#byId.delete(id);
     await rm(deps.layout.snapshot(id), { recursive: true, force: true });
-    records.emit('snapshot.removed', snapshot.sourceVmId, id);
+    records.emit('snapshot.removed', { id: snapshot.sourceVmId, tenant: snapshot.tenant }, id);
   }
 }

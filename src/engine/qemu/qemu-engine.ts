@@ -22,7 +22,7 @@ import { QemuHostFacts } from './qemu-host.ts';
 import { type KvmAccess, kvmAccess } from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
-import { processUsage } from './usage.ts';
+import { diskUsage, processUsage } from './usage.ts';
 import { vmFiles, vmSockets } from './vm-files.ts';
 import { VmWatch } from './vm-watch.ts';
 
@@ -178,7 +178,19 @@ export class QemuEngine implements Engine {
 
   async usage(id: string, dir: string): Promise<EngineUsage | null> {
     const process = await this.#table.find(id, dir);
-    return process === null ? null : await processUsage(process.pid);
+    if (process === null) return null;
+    const [usage, blockStats] = await Promise.all([
+      processUsage(process.pid),
+      this.#execute(process, 'query-blockstats').catch(async (error: unknown) => {
+        if (await this.#table.isAlive(process)) throw error;
+        return [];
+      }),
+    ]);
+    return usage === null ? null : { ...usage, disks: diskUsage(blockStats) };
+  }
+
+  controlSocket(dir: string): string {
+    return vmFiles(dir).qmpSocket;
   }
 
   async listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>> {

@@ -141,4 +141,5 @@ const ampleQuotas: Quotas = {
   totalCpus: 100,
   totalMemoryMiB: 100_000,
   totalDiskMiB: 100_000,
+  tenant: { maxVms: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
 };

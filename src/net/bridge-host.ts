@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import { type BridgePlan, linkLocalOf } from './bridge-plan.ts';
-import { type Link, listLinkNames, permanentNeighbours, runIpBatch, runIpRemovals, showLink } from './ip-link.ts';
+import {
+  ipJson,
+  type Link,
+  listLinkNames,
+  permanentNeighbours,
+  runIpBatch,
+  runIpRemovals,
+  showLink,
+} from './ip-link.ts';
 import type { VmRules } from './vm-rules.ts';
 
 /** The bridge and its taps, as interfaces of the host. Which packets pass is not decided here. */
@@ -80,9 +88,42 @@ export class BridgeHost {
 
   async isPlugged(tap: string): Promise<boolean> {
     const link = await showLink(tap);
-    return (
-      link?.master === this.#bridge && link.flags.includes('UP') && link.linkinfo?.info_slave_data?.isolated === true
-    );
+    return link !== null && this.#isPort(link);
+  }
+
+  #isPort({ master, flags, linkinfo }: Link): boolean {
+    return master === this.#bridge && flags.includes('UP') && linkinfo?.info_slave_data?.isolated === true;
+  }
+
+  #isInOrder(bridge: Link | undefined): boolean {
+    const present = (bridge?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+    return bridge?.flags.includes('UP') === true && this.#addresses().every((address) => present.includes(address));
+  }
+
+  /**
+   * Looks at bridge and taps, and puts back in order what can be. `lost` are the taps that are gone: only the process that
+   * had one could have brought it back.
+   */
+  async mend(
+    vms: readonly VmRules[],
+  ): Promise<{ readonly mended: readonly string[]; readonly lost: readonly string[] }> {
+    const links = new Map((await ipJson<Link>(['-d', 'addr', 'show'])).map((link) => [link.ifname, link]));
+    const mended: string[] = [];
+    if (!this.#isInOrder(links.get(this.#bridge))) {
+      await this.ensureBridge();
+      await this.syncNeighbours(vms);
+      mended.push(this.#bridge);
+    }
+    const lost: string[] = [];
+    for (const vm of vms) {
+      const link = links.get(vm.tap);
+      if (link === undefined) lost.push(vm.tap);
+      else if (!this.#isPort(link)) {
+        await this.plug(vm, null);
+        mended.push(vm.tap);
+      }
+    }
+    return { mended, lost };
   }
 
   /**

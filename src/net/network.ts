@@ -80,6 +80,12 @@ export interface Network {
   /** True when tap and rules of the VM are in place; where the plan does not hold its lease, while its tap is there. */
   attached(vm: VmNetwork): Promise<boolean>;
 
+  /**
+   * Looks whether what was attached is still there, `vms` being all of it, and puts back what somebody else changed. Ids of
+   * the VMs whose tap is gone are returned: a running process cannot be given another.
+   */
+  verify(vms: readonly VmNetwork[]): Promise<readonly string[]>;
+
   nic(vm: VmNetwork): EngineNic;
 
   /** What went through the taps, by their names, since they were made; those that are not there are left out. */

@@ -64,6 +64,10 @@ class UserNetwork implements Network {
     return true;
   }
 
+  async verify(): Promise<readonly string[]> {
+    return [];
+  }
+
   nic(vm: VmNetwork): EngineNic {
     return { name: 'net0', backend: { kind: 'user', restrict: this.#isRestricted(vm.egress) }, mac: vm.mac };
   }

@@ -16,6 +16,11 @@ export class Serial<K> {
     return result;
   }
 
+  /** Whether a task of this key runs or waits. */
+  isBusy(key: K): boolean {
+    return this.#tails.has(key);
+  }
+
   /** Resolves when nothing runs any more. */
   async idle(): Promise<void> {
     while (this.#tails.size > 0) await Promise.all(this.#tails.values());
@@ -44,4 +49,20 @@ export class Admission {
       else this.#running--;
     }
   }
+}
+
+/** Runs `task` for each item, at most `limit` at a time. Rejects with the first failure, and begins no more then. */
+export async function forEachLimited<T>(
+  items: Iterable<T>,
+  limit: number,
+  task: (item: T) => Promise<unknown>,
+): Promise<void> {
+  // All workers take from one generator: whoever is free has the next item, and one that fails closes it.
+  const queue = (function* () {
+    yield* items;
+  })();
+  const work = async () => {
+    for (const item of queue) await task(item);
+  };
+  await Promise.all(Array.from({ length: limit }, work));
 }

@@ -88,6 +88,12 @@ export const catalogue = {
   ),
   payload_too_large: row(413, 'resource_exhausted', 'Body too large', 'Send less.'),
   insufficient_storage: row(507, 'resource_exhausted', 'Not enough disk space', 'Free disk space on the host.'),
+  host_disk_full: row(
+    507,
+    'resource_exhausted',
+    'The VM is paused because the disk of the host is full; it goes on by itself when there is space again',
+    'Free disk space on the host, or remove VMs.',
+  ),
   guest_unavailable: row(503, 'unavailable', 'The guest does not answer', 'Look at the console log; restart the VM.'),
   guest_interrupted: row(
     502,
@@ -143,7 +149,17 @@ export class BerthError extends Error {
   }
 }
 
+/** SQLite's own number for it. */
+const sqliteFull = 13;
+
+/** Whether something failed because the file system it writes to has no space left. */
+export function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return ('code' in error && error.code === 'ENOSPC') || ('errcode' in error && error.errcode === sqliteFull);
+}
+
 /** Anything thrown, as a catalogue error: unknown failures become `internal` with the original kept as the cause. */
 export function toBerthError(error: unknown): BerthError {
-  return error instanceof BerthError ? error : new BerthError('internal', {}, error);
+  if (error instanceof BerthError) return error;
+  return new BerthError(isDiskFull(error) ? 'insufficient_storage' : 'internal', {}, error);
 }

@@ -13,6 +13,7 @@ import { HostMonitor } from './host-monitor.ts';
 import { listen } from './listen.ts';
 import { notifySystemd } from './notify.ts';
 import type { Config } from './settings.ts';
+import { keepSpareSpace } from './spare-space.ts';
 
 export interface Daemon {
   /** URL of each listener by the API folder's name. */
@@ -76,6 +77,7 @@ export async function startDaemon(
   stack.defer(() => app.close());
   const urls = { 'run-dat-sheesh': await listen(app, config['listen.run_dat_sheesh']) };
   await writeFileAtomic(listenersFile, `${JSON.stringify(urls, null, 2)}\n`);
+  await keepSpareSpace(home, log);
   await notifySystemd('READY=1', log);
   for (const [name, url] of Object.entries(urls)) announce(`${name}: ${url}`);
   announce(describeKey(key));

@@ -18,6 +18,7 @@ import { openImages } from './images.ts';
 import { lockBridge, openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
 import type { Config } from './settings.ts';
+import { giveUpSpareSpace } from './spare-space.ts';
 import { claimUidBlock } from './uid-block.ts';
 
 /** Everything behind the APIs, on one data directory. */
@@ -47,6 +48,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
   await using stack = new AsyncDisposableStack();
   const lock = lockHome(home);
   stack.defer(() => lock.release());
+  await giveUpSpareSpace(home);
   const layout = new VmLayout(home);
   for (const dir of [layout.vmsRoot, layout.snapshotsRoot]) await mkdir(dir, { recursive: true, mode: 0o711 });
   const db = await openDatabase(join(home, 'berth.db'));
@@ -92,6 +94,8 @@ export async function openHost(config: Config, announce: (line: string) => void,
       defaultDiskMiB: config['disk.default_mib'],
       bootTimeoutMs: config['engine.boot_timeout_seconds'] * 1000,
       stopGraceMs: config['engine.stop_grace_seconds'] * 1000,
+      diskReserveMiB: config['disk.reserve_mib'],
+      reconcileIntervalMs: config['engine.reconcile_seconds'] * 1000,
       uidBase,
       cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
       memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,

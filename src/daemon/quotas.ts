@@ -5,9 +5,8 @@ import type { Config } from './settings.ts';
 
 const bytesPerMiB = 1024 * 1024;
 
-/** Idle sandboxes share processors well; memory is real, so it is not promised twice. */
+/** Idle sandboxes share processors well, and most leave most of their disk unwritten; memory is not promised twice. */
 const cpusPerCore = 16;
-const diskOvercommit = 10;
 
 /** What VMs may use: as configured, else from what the host really has. */
 export function hostQuotas(config: Config, addresses: number): Quotas {
@@ -23,7 +22,8 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
     maxDiskMiBPerVm: config['quota.max_disk_mib_per_vm'],
     totalCpus: config['quota.total_cpus'] || availableParallelism() * cpusPerCore,
     totalMemoryMiB,
-    totalDiskMiB: config['quota.total_disk_mib'] || Math.floor((blocks * bsize * diskOvercommit) / bytesPerMiB),
+    totalDiskMiB:
+      config['quota.total_disk_mib'] || Math.floor((blocks * bsize * config['quota.disk_overcommit']) / bytesPerMiB),
   };
   return {
     ...host,

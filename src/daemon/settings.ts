@@ -51,6 +51,11 @@ export const settings = {
   'engine.concurrent_boots': setting(count(), 0, 'VMs that boot at a time; 0: one for each core'),
   'engine.boot_timeout_seconds': setting(count(1, maxSeconds), 120, 'time a guest has to answer after its start'),
   'engine.stop_grace_seconds': setting(count(1, maxSeconds), 10, 'time a guest has to power off before stronger means'),
+  'engine.reconcile_seconds': setting(
+    count(1, maxSeconds),
+    30,
+    'time between looks at what the VMs and the rules of their network really are',
+  ),
   'engine.limit_cpu': setting(flag, true, 'hold a VM to one core for each of its vCPUs'),
   'engine.memory_overhead_mib': setting(count(), 384, 'memory of a VM process beside the guest memory; 0: no limit'),
   'engine.uid_base': setting(
@@ -76,7 +81,12 @@ export const settings = {
   'quota.max_disk_mib_per_vm': setting(count(1), 1_048_576, 'largest disk of a VM'),
   'quota.total_cpus': setting(count(), 0, 'vCPUs of all running VMs; 0: sixteen for each core'),
   'quota.total_memory_mib': setting(count(), 0, 'memory of all running VMs; 0: all the host has but a tenth'),
-  'quota.total_disk_mib': setting(count(), 0, 'virtual disk sizes of all VMs; 0: ten times the file system'),
+  'quota.total_disk_mib': setting(
+    count(),
+    0,
+    'virtual disk sizes of all VMs; 0: quota.disk_overcommit times the file system',
+  ),
+  'quota.disk_overcommit': setting(count(1, 1000), 3, 'how often the space of the file system is given to VMs'),
   'quota.tenant_max_vms': setting(count(), 0, 'VMs of one tenant; 0: as many as the host lets be'),
   'quota.tenant_total_cpus': setting(count(), 0, 'vCPUs of all running VMs of one tenant; 0: those of the host'),
   'quota.tenant_total_memory_mib': setting(count(), 0, 'memory of all running VMs of one tenant; 0: that of the host'),
@@ -89,6 +99,11 @@ export const settings = {
     list,
     [],
     'directories with kernels and disks that VMs may be made from; empty: images in the data directory',
+  ),
+  'disk.reserve_mib': setting(
+    count(),
+    512,
+    'free space of the data directory below which VMs and snapshots are refused, and VMs that ran out of it stay paused',
   ),
   'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size'),
   'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),

@@ -55,7 +55,8 @@ export interface EngineVmSpec {
   };
 }
 
-export type EngineState = 'running' | 'paused' | 'absent';
+/** `stalled`: the engine itself holds the guest, because a write to its disk found the host's file system full. */
+export type EngineState = 'running' | 'paused' | 'stalled' | 'absent';
 
 export interface EngineObservation {
   readonly state: EngineState;
@@ -115,10 +116,14 @@ export interface Engine {
    */
   observe(id: string, dir: string): Promise<EngineObservation>;
 
-  /** Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends. */
-  watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void>;
+  /**
+   * Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends, `onChange`
+   * whenever its guest was held or let go, by whomever. What it is then, `observe` tells.
+   */
+  watch(id: string, dir: string, onExit: (exit: EngineExit) => void, onChange?: () => void): Promise<void>;
 
   pause(id: string, dir: string): Promise<void>;
+  /** Lets a guest go on that is paused or stalled; one whose host is still full stalls again at its next write. */
   resume(id: string, dir: string): Promise<void>;
 
   /** Presses the ACPI power button. Returns at once; the guest may ignore it. */

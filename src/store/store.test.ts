@@ -228,6 +228,15 @@ describe('the data directory', () => {
     }
   });
 
+  it('can be written to while its disk is full: its files are large enough from the start', async () => {
+    const sizes = () => ['berth.db', 'berth.db-wal'].map((name) => statSync(join(dir, name)).size);
+    const before = sizes();
+    const store = new VmStore(db);
+    for (let n = 1; n < 10; n++) await store.insert(vm(n), operation(n));
+    for (let n = 1; n < 10; n++) await store.delete(`vm-${n}`);
+    assert.deepEqual(sizes(), before);
+  });
+
   it('of a newer version is refused and left as it is', async () => {
     const path = join(dir, 'newer.db');
     const newer = new DatabaseSync(path);

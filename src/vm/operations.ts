@@ -49,6 +49,19 @@ export class Operations {
     return this.records.put(next);
   }
 
+  /**
+   * Keeps what was seen of a VM. It is shown even when it cannot be written, as on a full disk: the next daemon looks for
+   * itself.
+   */
+  async observed(vm: Vm): Promise<Vm> {
+    try {
+      await this.deps.store.update(vm);
+    } catch (error) {
+      this.deps.log.error({ err: error, vm: vm.id }, 'what was seen of a VM could not be written');
+    }
+    return this.records.put(vm);
+  }
+
   async forget(id: string): Promise<void> {
     await this.deps.store.delete(id);
     this.records.delete(id);

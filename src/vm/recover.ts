@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
+import { observedRecord } from './observed.ts';
 import { notUndone, type Operations, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, snapshotPlan, startPlan, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
@@ -97,7 +98,9 @@ async function observe(operations: Operations, vm: Vm): Promise<void> {
     return;
   }
   await live.adopt(vm.id);
-  if (vm.state !== state) await operations.save({ ...vm, state });
+  live.setStalled(vm.id, state === 'stalled');
+  const seen = observedRecord(vm, state);
+  if (vm.state !== seen.state || vm.reason !== seen.reason) await operations.observed({ ...vm, ...seen });
 }
 
 async function sweepDirectory(root: string, isKnown: (name: string) => boolean): Promise<void> {

@@ -1,17 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { statfs } from 'node:fs/promises';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmDependencies } from './context.ts';
+import { checkSpace } from './disk-space.ts';
 import { allocateAddresses, allocateUid } from './leases.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry } from './operations.ts';
 import { checkSize, checkTotals } from './quotas.ts';
 import { newLayerName } from './steps/files.ts';
-
-/** Space left alone on the file system that holds the VMs' disks, MiB. */
-const reservedDiskMiB = 256;
 
 const bytesPerMiB = 1024 * 1024;
 
@@ -43,7 +40,7 @@ export async function prepareVm(
   };
   checkSize(demand, settings.quotas);
   checkTotals(others, demand, settings.quotas, { active: request.start !== false });
-  await checkSpace(deps.layout.home);
+  await checkSpace(deps.layout.home, settings.diskReserveMiB);
   // Proves that the image is whole, and makes its initramfs if this build has none yet.
   if (!snapshot) await images.files(imageId ?? '');
   const addresses = allocateAddresses(others, network.plan);
@@ -95,10 +92,4 @@ function smallestDiskMiB(imageId: string | null, snapshot: StoredSnapshot | null
   if (snapshot) return snapshot.diskMiB;
   const bytes = imageId === null ? 0 : (images.get(imageId).rootfs?.bytes ?? 0);
   return Math.ceil(bytes / bytesPerMiB);
-}
-
-/** Throws `insufficient_storage` when the file system of the data directory is nearly full. */
-export async function checkSpace(home: string): Promise<void> {
-  const { bavail, bsize } = await statfs(home);
-  if ((bavail * bsize) / bytesPerMiB < reservedDiskMiB) throw new BerthError('insufficient_storage');
 }

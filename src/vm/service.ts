@@ -5,14 +5,17 @@ import type { GuestClient } from '../guest/guest.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
+import { maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
 import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
 import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState, VmUsage } from './model.ts';
+import { observedRecord } from './observed.ts';
 import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, startPlan, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
+import { Reconciler } from './reconcile.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
 import { prepareVm } from './reservation.ts';
@@ -34,6 +37,7 @@ export class Vms implements VmService {
   readonly #live: LiveVms;
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
+  readonly #reconciler: Reconciler;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
   readonly #reservations = new Serial<'reserve'>();
@@ -43,9 +47,18 @@ export class Vms implements VmService {
   private constructor(deps: VmDependencies) {
     this.#deps = deps;
     this.#records = new Records(deps.log);
-    this.#live = new LiveVms({ ...deps, onExit: (exit) => this.#onExit(exit) });
+    this.#live = new LiveVms({
+      ...deps,
+      onExit: (exit) => this.#onExit(exit),
+      onChange: (id) => this.#reconciler.notice(id),
+    });
     this.#operations = new Operations(deps, this.#live, this.#records);
     this.#snapshots = new Snapshots(this.#operations);
+    this.#reconciler = new Reconciler({
+      operations: this.#operations,
+      serial: this.#serial,
+      onLost: (vm) => this.#stop(vm, { force: true }, exitReasons.crashed),
+    });
   }
 
   /**
@@ -56,6 +69,7 @@ export class Vms implements VmService {
     const vms = new Vms(deps);
     vms.#snapshots.load(await deps.snapshots.list());
     await recover(vms.#operations, new Set(vms.#snapshots.list().map((snapshot) => snapshot.id)));
+    vms.#reconciler.start();
     return vms;
   }
 
@@ -145,8 +159,12 @@ export class Vms implements VmService {
   resume(id: string): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['paused'], 'PAUSED to resume');
-      await this.#deps.engine.resume(id, this.#deps.layout.run(id));
-      const resumed = await this.#operations.save({ ...vm, state: 'running' });
+      const { engine, layout, settings } = this.#deps;
+      if (this.#live.get(id)?.isStalled && !(await maySpaceBeUsed(layout.home, settings.diskReserveMiB)))
+        throw new BerthError('host_disk_full');
+      await engine.resume(id, layout.run(id));
+      this.#live.setStalled(id, false);
+      const resumed = await this.#operations.save({ ...vm, state: 'running', reason: null });
       this.#records.emit('vm.resumed', vm);
       return resumed;
     });
@@ -195,8 +213,9 @@ export class Vms implements VmService {
   }
 
   guest(id: string): GuestClient {
-    const vm = this.#expect(id, ['running'], 'RUNNING');
-    const live = this.#live.get(vm.id);
+    const live = this.#live.get(id);
+    if (live?.isStalled) throw new BerthError('host_disk_full');
+    this.#expect(id, ['running'], 'RUNNING');
     if (!live) throw new BerthError('guest_unavailable');
     return live.guest;
   }
@@ -235,6 +254,7 @@ export class Vms implements VmService {
   /** Refuses new changes and waits for those in flight; VMs keep running. */
   async close(): Promise<void> {
     this.#closing = true;
+    await this.#reconciler.close();
     await this.#reservations.idle();
     await this.#serial.idle();
     this.#live.close();
@@ -286,7 +306,7 @@ export class Vms implements VmService {
     try {
       const { state } = await this.#deps.engine.observe(vm.id, this.#deps.layout.run(vm.id));
       if (state !== 'absent' && !this.#live.get(vm.id)) await this.#live.adopt(vm.id);
-      await this.#operations.finish(vm, state === 'absent' ? stoppedNow(reason) : { state });
+      await this.#operations.finish(vm, state === 'absent' ? stoppedNow(reason) : observedRecord(vm, state));
     } catch (error) {
       this.#deps.log.error({ err: error, vm: vm.id }, 'a VM that could not be stopped does not answer');
       await this.#operations.save({ ...vm, ...notUndone });

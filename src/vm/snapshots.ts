@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import { checkSpace } from './disk-space.ts';
 import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
 import type { CreateVm, Snapshot, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
-import { checkSpace } from './reservation.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 
@@ -58,7 +58,7 @@ export class Snapshots {
     const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
     if (layers > maxLayers)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `layers=${maxLayers} of one disk` });
-    await checkSpace(deps.layout.home);
+    await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');
     const snapshot: StoredSnapshot = Object.freeze({

@@ -8,6 +8,7 @@ import type {
   EngineCapabilities,
   EngineExit,
   EngineObservation,
+  EngineState,
   EngineUsage,
   EngineVmSpec,
 } from '../engine.ts';
@@ -109,15 +110,14 @@ export class QemuEngine implements Engine {
     if (process === null) return { state: 'absent', pid: null };
     try {
       const status = await this.#execute(process, 'query-status');
-      const running = isObject(status) && status.status === 'running';
-      return { state: running ? 'running' : 'paused', pid: process.pid };
+      return { state: stateOf(isObject(status) ? status.status : null), pid: process.pid };
     } catch (error) {
       if (await this.#table.isAlive(process)) throw error;
       return { state: 'absent', pid: null };
     }
   }
 
-  async watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void> {
+  async watch(id: string, dir: string, onExit: (exit: EngineExit) => void, onChange = () => {}): Promise<void> {
     const process = await this.#require(id, dir);
     this.#watches.get(dir)?.stop();
     const watch = new VmWatch(process, this.#table, this.#monitors, this.#log);
@@ -125,7 +125,7 @@ export class QemuEngine implements Engine {
     watch.start((exit) => {
       if (this.#watches.get(dir) === watch) this.#watches.delete(dir);
       onExit(exit);
-    });
+    }, onChange);
   }
 
   async pause(id: string, dir: string): Promise<void> {
@@ -281,6 +281,12 @@ export class QemuEngine implements Engine {
     this.#cgroups ??= Cgroups.open(this.#options.instance, this.#log);
     return this.#cgroups;
   }
+}
+
+/** QEMU's run states as far as they matter here. Disks are left at `werror=enospc`, so `io-error` is a full host. */
+function stateOf(status: unknown): EngineState {
+  if (status === 'running') return 'running';
+  return status === 'io-error' ? 'stalled' : 'paused';
 }
 
 function checkId(id: string): void {

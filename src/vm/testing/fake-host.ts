@@ -27,6 +27,15 @@ export class FakeHost {
   readonly processes = new Map<string, EngineState>();
   /** Calls that fail. */
   readonly failing = new Set<FakeCall>();
+  /** Calls that wait for a promise before they go on. */
+  readonly waiting = new Map<FakeCall, Promise<void>>();
+  /** VMs that were looked at, in order. */
+  readonly observed: string[] = [];
+  /** How many guest clients were closed. */
+  closedGuests = 0;
+  /** Free space that the file system must have, MiB. */
+  reserveMiB = 0;
+  readonly #onChange = new Map<string, () => void>();
 
   private constructor(home: string, db: Database) {
     this.home = home;
@@ -46,6 +55,7 @@ export class FakeHost {
   }
 
   dependencies(quotas: Partial<Quotas> = {}): VmDependencies {
+    const reserve = () => this.reserveMiB;
     return {
       store: new VmStore(this.db),
       snapshots: new SnapshotStore(this.db),
@@ -59,16 +69,27 @@ export class FakeHost {
         defaultDiskMiB: 1,
         bootTimeoutMs: 1000,
         stopGraceMs: 1,
+        reconcileIntervalMs: 20,
         uidBase: null,
         cpuPercentPerCpu: null,
         memoryOverheadMiB: null,
+        get diskReserveMiB() {
+          return reserve();
+        },
       },
       admission: new Admission(2),
       log: pino({ level: 'silent' }),
     };
   }
 
+  /** A process does something that nobody asked for, and the engine tells. */
+  change(id: string, state: EngineState): void {
+    this.processes.set(id, state);
+    this.#onChange.get(id)?.();
+  }
+
   async #call(name: FakeCall): Promise<void> {
+    await this.waiting.get(name);
     if (this.failing.has(name)) throw new Error(`${name} fails`);
   }
 
@@ -80,10 +101,15 @@ export class FakeHost {
         this.processes.set(id, 'running');
       },
       observe: async (id) => {
+        this.observed.push(id);
         await this.#call('observe');
         return { state: this.processes.get(id) ?? 'absent', pid: null };
       },
-      watch: async () => {},
+      watch: async (id, _dir, _onExit, onChange = () => {}) => {
+        this.#onChange.set(id, onChange);
+      },
+      pause: async (id) => this.change(id, 'paused'),
+      resume: async (id) => this.change(id, 'running'),
       powerButton: async () => {},
       waitForExit: async (id) => !this.processes.has(id),
       destroy: async (id) => {
@@ -105,7 +131,9 @@ export class FakeHost {
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },
-      close: () => {},
+      close: () => {
+        this.closedGuests++;
+      },
     };
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type BridgePlan, linkLocalOf } from './bridge-plan.ts';
+import { type BridgePlan, bridgeMacPrefix, linkLocalOf } from './bridge-plan.ts';
 import {
   ipJson,
   type Link,
@@ -9,6 +9,8 @@ import {
   runIpRemovals,
   showLink,
 } from './ip-link.ts';
+import type { RateLimit } from './network.ts';
+import { limitTaps } from './rate-limit.ts';
 import type { VmRules } from './vm-rules.ts';
 
 /** The bridge and its taps, as interfaces of the host. Which packets pass is not decided here. */
@@ -22,7 +24,7 @@ export class BridgeHost {
     this.#plan = plan;
     // Made from the name: the mark by which a bridge is known as ours, and the same gateway MAC after every restart.
     const digest = createHash('sha256').update(`berth bridge ${bridge}`).digest('hex');
-    this.#mac = `02:be:${(digest.slice(0, 8).match(/../g) ?? []).join(':')}`;
+    this.#mac = `${bridgeMacPrefix}${(digest.slice(0, 8).match(/../g) ?? []).join(':')}`;
   }
 
   /** Makes the bridge what it should be. Throws when there is an interface of that name which is not ours. */
@@ -71,6 +73,7 @@ export class BridgeHost {
         `link set dev ${tap} up`,
         ...this.#neighbours(vm).map((entry) => `neigh replace ${entry}`),
       ]);
+      await limitTaps(rxLimits([vm]));
     } catch (error) {
       await runIpRemovals([...(made ? await this.#tapRemoval(tap) : []), ...this.#neighbourRemovals(vm)]);
       throw error;
@@ -124,6 +127,12 @@ export class BridgeHost {
       }
     }
     return { mended, lost };
+  }
+
+  /** Gives the taps of `vms` that are there their limits. */
+  async syncLimits(vms: readonly VmRules[]): Promise<void> {
+    const present = new Set(await this.listTaps());
+    await limitTaps(rxLimits(vms.filter(({ tap }) => present.has(tap))));
   }
 
   /**
@@ -188,5 +197,9 @@ export class BridgeHost {
 }
 
 function addressesOf(vm: VmRules): readonly string[] {
-  return vm.ipv6 === null ? [vm.ipv4] : [vm.ipv4, vm.ipv6, linkLocalOf(vm.mac)];
+  return [...(vm.ipv4 === null ? [] : [vm.ipv4]), ...(vm.ipv6 === null ? [] : [vm.ipv6, linkLocalOf(vm.mac)])];
+}
+
+function rxLimits(vms: readonly VmRules[]): ReadonlyMap<string, RateLimit> {
+  return new Map(vms.flatMap(({ tap, rxLimit }) => (rxLimit === null ? [] : [[tap, rxLimit]])));
 }

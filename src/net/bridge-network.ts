@@ -92,6 +92,7 @@ class BridgeNetwork implements Network {
       const strays = await this.#host.removeOtherTaps(new Set(vms.map(({ tap }) => tap)));
       if (strays.length > 0) this.#log.info({ taps: strays }, 'removed taps that belong to no VM');
       await this.#host.syncNeighbours(rules);
+      await this.#host.syncLimits(rules);
       await this.#resolver?.start();
     });
   }

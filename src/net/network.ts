@@ -9,6 +9,17 @@ export interface Egress {
   readonly allow: readonly string[];
 }
 
+/** A token bucket for one direction. */
+export interface RateLimit {
+  readonly bytesPerSecond: number;
+  /** What may pass at once after a pause; raised to 128 KiB, which the largest packet of a guest fits into. */
+  readonly burstBytes: number;
+}
+
+/** Which of its addresses an interface uses; packets of the other family do not pass. */
+export type IpFamilies = 'dual' | 'ipv4' | 'ipv6';
+
+/** One network interface of a VM. */
 export interface VmNetwork {
   readonly vmId: string;
   /** Tap device name, unique on the host, at most 15 characters. */
@@ -19,9 +30,20 @@ export interface VmNetwork {
   /** uid that may open the tap, null for root. */
   readonly uid: number | null;
   readonly egress: Egress;
+  /** Default `dual`. */
+  readonly families?: IpFamilies;
+  /**
+   * Addresses of the VM's other interfaces. A guest with two in one network sends from any of its addresses through the
+   * first (what an address is bound to is the machine, on Linux), so they may come from this interface too.
+   */
+  readonly otherAddresses?: readonly string[];
+  /** Of what comes to the guest; omitted or null: no limit. */
+  readonly rxLimit?: RateLimit | null;
+  /** Of what the guest sends; after a pause a second's worth may pass beside the burst. */
+  readonly txLimit?: RateLimit | null;
 }
 
-/** What a VM is known by on the network for as long as it holds it. */
+/** What an interface is known by on the network for as long as its VM holds it. */
 export type Lease = Pick<VmNetwork, 'tap' | 'mac' | 'ipv4' | 'ipv6'>;
 
 /** As the guest sees it: received is what came to it. */

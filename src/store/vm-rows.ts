@@ -1,7 +1,7 @@
 /** A VM's record as rows, and back. */
 
 import type { Insertable, Selectable } from 'kysely';
-import type { GuestChannel, IpFamilies, StartMode, Vm, VmNic, VmState } from '../vm/model.ts';
+import type { GuestChannel, StartMode, Vm, VmNic, VmState } from '../vm/model.ts';
 import type { NicTable, VmTable } from './schema.ts';
 
 export function toRow(vm: Vm): Insertable<VmTable> {
@@ -86,7 +86,7 @@ function fromNicRow({ name, families, ipv4, ipv6, mac, tap, options }: Selectabl
   return Object.freeze({
     name,
     addresses: Object.freeze({ ipv4, ipv6, mac, tap }),
-    families: families as IpFamilies,
+    families: families as VmNic['families'],
     ...(JSON.parse(options) as Pick<VmNic, 'nameservers' | 'rxLimit' | 'txLimit'>),
   });
 }

@@ -1,6 +1,6 @@
 /** What a VM is. Records are immutable; a change makes a new record. */
 
-import type { Egress } from '../net/network.ts';
+import type { Egress, IpFamilies, RateLimit } from '../net/network.ts';
 
 export const vmStates = [
   'created',
@@ -23,9 +23,6 @@ export interface VmAddresses {
   readonly mac: string;
   readonly tap: string;
 }
-
-/** Which of its addresses a network interface uses; packets of the other family do not pass. */
-export type IpFamilies = 'dual' | 'ipv4' | 'ipv6';
 
 /** A network interface. The guest's own names are by order: the first is its eth0. */
 export interface VmNic {
@@ -125,14 +122,6 @@ export interface Vm {
   readonly labels: Readonly<Record<string, string>>;
   /** What the API that made the VM keeps with it, opaque to all others; at most 64 KiB. */
   readonly apiRecord: string | null;
-}
-
-/** A token bucket for the traffic of a network interface in one direction. */
-export interface RateLimit {
-  /** At least 1000. */
-  readonly bytesPerSecond: number;
-  /** What may pass at once after a pause; raised to 128 KiB, which the largest packet of a guest fits into. */
-  readonly burstBytes: number;
 }
 
 export interface CreateNic {

@@ -2,6 +2,8 @@
 
 import type { Egress, IpFamilies, RateLimit } from '../net/network.ts';
 
+export type { IpFamilies, RateLimit } from '../net/network.ts';
+
 export const vmStates = [
   'created',
   'starting',

@@ -12,10 +12,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "loop.h"
 #include "task.h"
 
 #define EXT4_MAGIC 0xef53
+#define EXT4_SUPERBLOCK_OFFSET 1024
+#define EXT4_SUPERBLOCK_SIZE 1024
+#define EXT4_INCOMPAT_64BIT 0x80u
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #define MAX_FREEZE_MS (10 * 60 * 1000)
 
@@ -110,13 +114,29 @@ static uint64_t root_device_size(void) {
   return sectors * 512;
 }
 
+static uint32_t little_endian(const uint8_t *bytes) {
+  return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+/* Blocks of the ext4 on a device, as its superblock says (Documentation/filesystems/ext4/super.rst); 0 when unknown. */
+static uint64_t ext4_blocks(const char *device) {
+  uint8_t superblock[EXT4_SUPERBLOCK_SIZE];
+  int fd = open(device, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = pread(fd, superblock, sizeof superblock, EXT4_SUPERBLOCK_OFFSET);
+  close(fd);
+  if (length != sizeof superblock || (superblock[0x38] | superblock[0x39] << 8) != EXT4_MAGIC) return 0;
+  bool wide = little_endian(superblock + 0x60) & EXT4_INCOMPAT_64BIT;
+  return little_endian(superblock + 0x4) | (wide ? (uint64_t)little_endian(superblock + 0x150) << 32 : 0);
+}
+
 int fs_grow_root(void) {
   struct statfs info;
   if (statfs("/", &info) < 0) return -1;
   if (info.f_type != EXT4_MAGIC) return 0; /* other file systems keep the size they have */
   uint64_t wanted = root_device_size() / (uint64_t)info.f_bsize;
-  /* f_blocks leaves out the file system's own tables: resizing to the size it has already is a cheap no-op. */
-  if (wanted <= (uint64_t)info.f_blocks) return 0;
+  /* Asked first, because the kernel flushes the journal even where there is nothing to grow. */
+  if (wanted <= ext4_blocks(boot_root_device())) return 0;
   int fd = open_root();
   if (fd < 0) return -1;
   int result = ioctl(fd, EXT4_IOC_RESIZE_FS, &wanted);

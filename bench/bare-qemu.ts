@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { link, mkdtemp, rm } from 'node:fs/promises';
+import { link, mkdtemp, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -26,7 +26,8 @@ export async function startBareVm(files: ImageFiles, kernelArgs: readonly string
   const started = performance.now();
   const disk = join(dir, 'disk.qcow2');
   await link(files.rootfs, join(dir, 'base.ext4'));
-  await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes: 1024 ** 3, uid: null });
+  const { size: sizeBytes } = await stat(files.rootfs);
+  await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes, uid: null });
   const socket = join(dir, 'guest.sock');
   const child = spawn(
     'qemu-system-x86_64',

@@ -68,7 +68,7 @@ export class Vms implements VmService {
   static async open(deps: VmDependencies): Promise<Vms> {
     const vms = new Vms(deps);
     vms.#snapshots.load(await deps.snapshots.list());
-    await recover(vms.#operations, new Set(vms.#snapshots.list().map((snapshot) => snapshot.id)));
+    await recover(vms.#operations, vms.#serial, new Set(vms.#snapshots.list().map((snapshot) => snapshot.id)));
     vms.#reconciler.start();
     return vms;
   }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Admission } from '../../common/concurrency.ts';
-import type { Engine, EngineState } from '../../engine/engine.ts';
+import type { Engine, EngineExit, EngineState } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
 import { createUserNetwork } from '../../net/user-network.ts';
@@ -35,7 +35,7 @@ export class FakeHost {
   closedGuests = 0;
   /** Free space that the file system must have, MiB. */
   reserveMiB = 0;
-  readonly #onChange = new Map<string, () => void>();
+  readonly #watches = new Map<string, { onExit(exit: EngineExit): void; onChange(): void }>();
 
   private constructor(home: string, db: Database) {
     this.home = home;
@@ -85,7 +85,13 @@ export class FakeHost {
   /** A process does something that nobody asked for, and the engine tells. */
   change(id: string, state: EngineState): void {
     this.processes.set(id, state);
-    this.#onChange.get(id)?.();
+    this.#watches.get(id)?.onChange();
+  }
+
+  /** A process ends by itself, and the engine tells. */
+  end(id: string, reason: EngineExit['reason']): void {
+    this.processes.delete(id);
+    this.#watches.get(id)?.onExit({ id, reason, detail: '' });
   }
 
   async #call(name: FakeCall): Promise<void> {
@@ -105,8 +111,8 @@ export class FakeHost {
         await this.#call('observe');
         return { state: this.processes.get(id) ?? 'absent', pid: null };
       },
-      watch: async (id, _dir, _onExit, onChange = () => {}) => {
-        this.#onChange.set(id, onChange);
+      watch: async (id, _dir, onExit, onChange = () => {}) => {
+        this.#watches.set(id, { onExit, onChange });
       },
       pause: async (id) => this.change(id, 'paused'),
       resume: async (id) => this.change(id, 'running'),

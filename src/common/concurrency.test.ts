@@ -77,6 +77,30 @@ describe('Admission', () => {
     await assert.rejects(admission.run(async () => Promise.reject(new Error('no'))));
     assert.equal(await admission.run(async () => 7), 7);
   });
+
+  it('gives the place of a task on that leaves before its end, once', async () => {
+    const admission = new Admission(1);
+    const slow = Promise.withResolvers<void>();
+    const first = admission.run((leave) => {
+      leave();
+      leave();
+      return slow.promise;
+    });
+    let running = 0;
+    let most = 0;
+    const others = Array.from({ length: 3 }, () =>
+      admission.run(async () => {
+        most = Math.max(most, ++running);
+        await tick();
+        running--;
+      }),
+    );
+    await Promise.all(others);
+    assert.equal(most, 1);
+    slow.resolve();
+    await first;
+    assert.equal(await admission.run(async () => 'in'), 'in');
+  });
 });
 
 describe('forEachLimited', () => {

@@ -37,16 +37,23 @@ export class Admission {
     this.#limit = limit;
   }
 
-  async run<T>(task: () => Promise<T>): Promise<T> {
+  /** `task` may give its place to the next before it ends, by the function it is given. */
+  async run<T>(task: (leave: () => void) => Promise<T>): Promise<T> {
     if (this.#running >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running++;
-    try {
-      return await task();
-    } finally {
+    let isInside = true;
+    const leave = () => {
+      if (!isInside) return;
+      isInside = false;
       // The place is handed on, not freed and taken again, so that nobody can slip in between.
       const next = this.#waiting.shift();
       if (next) next();
       else this.#running--;
+    };
+    try {
+      return await task(leave);
+    } finally {
+      leave();
     }
   }
 }

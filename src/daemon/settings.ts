@@ -50,6 +50,11 @@ export const settings = {
   'engine.qemu': setting(z.string().min(1), 'qemu-system-x86_64', 'QEMU program'),
   'engine.concurrent_boots': setting(count(), 0, 'VMs that boot at a time; 0: one for each core'),
   'engine.boot_timeout_seconds': setting(count(1, maxSeconds), 120, 'time a guest has to answer after its start'),
+  'engine.boot_slot_seconds': setting(
+    count(1, maxSeconds),
+    20,
+    'time after which a VM that still boots is not counted any more among those that boot at a time',
+  ),
   'engine.stop_grace_seconds': setting(count(1, maxSeconds), 10, 'time a guest has to power off before stronger means'),
   'engine.reconcile_seconds': setting(
     count(1, maxSeconds),

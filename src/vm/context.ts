@@ -16,6 +16,8 @@ export interface VmSettings {
   readonly defaultDiskMiB: number;
   /** Milliseconds from process start to the guest's first answer. */
   readonly bootTimeoutMs: number;
+  /** Longest time, ms, that a VM which boots keeps others from it. */
+  readonly bootSlotMs: number;
   /** Milliseconds a guest has to shut down, first by itself, then by the power button. */
   readonly stopGraceMs: number;
   /** Space that new VMs and snapshots leave alone on the file system of the data directory, MiB. */

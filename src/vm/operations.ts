@@ -1,4 +1,5 @@
 import type { Operation, OperationKind } from '../store/vm-store.ts';
+import { BootSlot } from './boot-slot.ts';
 import type { OperationContext, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
 import type { Vm } from './model.ts';
@@ -54,12 +55,13 @@ export class Operations {
    * itself.
    */
   async observed(vm: Vm): Promise<Vm> {
+    const next = changedNow(vm);
     try {
-      await this.deps.store.update(vm);
+      await this.deps.store.update(next);
     } catch (error) {
       this.deps.log.error({ err: error, vm: vm.id }, 'what was seen of a VM could not be written');
     }
-    return this.records.put(vm);
+    return this.records.put(next);
   }
 
   async forget(id: string): Promise<void> {
@@ -84,9 +86,17 @@ export class Operations {
   async run(plan: readonly Step<OperationContext>[], vm: Vm, operation: Operation): Promise<void> {
     const started = performance.now();
     const run = () => runSteps(operation.kind, plan, this.context(vm, operation), this.deps.log);
-    const steps = plan.includes(guestStep) ? await this.deps.admission.run(run) : await run();
+    const steps = plan.includes(guestStep) ? await this.#admitted(vm, run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
     this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
+  }
+
+  #admitted<T>({ id }: Vm, boot: () => Promise<T>): Promise<T> {
+    const { admission, engine, layout, settings } = this.deps;
+    return admission.run(async (leave) => {
+      using _ = new BootSlot({ engine, id, dir: layout.run(id), maxMs: settings.bootSlotMs, leave });
+      return await boot();
+    });
   }
 }
 

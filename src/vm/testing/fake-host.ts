@@ -68,6 +68,7 @@ export class FakeHost {
         quotas: { ...ampleQuotas, ...quotas },
         defaultDiskMiB: 1,
         bootTimeoutMs: 1000,
+        bootSlotMs: 1,
         stopGraceMs: 1,
         reconcileIntervalMs: 20,
         uidBase: null,
@@ -116,6 +117,7 @@ export class FakeHost {
       },
       pause: async (id) => this.change(id, 'paused'),
       resume: async (id) => this.change(id, 'running'),
+      usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
       waitForExit: async (id) => !this.processes.has(id),
       destroy: async (id) => {

@@ -1,0 +1,28 @@
+import type { TdxEvent } from './events.ts';
+
+/** Bytes of the caller's own data that a quote binds. */
+export const REPORT_DATA_BYTES = 64;
+
+/** Who signs quotes, in the words of the versioned attestation (`tdx`) and of Berth's own TPM mode. */
+export type Platform = 'tdx' | 'tpm';
+
+/**
+ * The hardware that measures a VM and signs what it measured, or what stands for it: a simulated TDX module, the kernel's
+ * configfs-tsm, a TPM. Quotes of one VM are made one after another.
+ */
+export interface Quoter {
+  readonly platform: Platform;
+  /** True unless the signature ends at the maker of the hardware. Shown wherever a quote is. */
+  readonly simulated: boolean;
+  /** What the firmware and the boot measured into the registers 0 to 2, in order. */
+  bootEvents(): readonly TdxEvent[];
+  /** Extends RTMR3 (a PCR in TPM mode) by a 48-byte digest. What was extended cannot be taken back. */
+  extend(digest: Buffer): Promise<void>;
+  /**
+   * Signs the registers together with `reportData`.
+   *
+   * @param reportData exactly 64 bytes
+   * @returns the quote in the platform's format: a TDX quote of version 4, or a TPM quote (see tpm-quote.ts)
+   */
+  quote(reportData: Buffer): Promise<Buffer>;
+}

@@ -101,6 +101,12 @@ export const catalogue = {
     'The connection to the guest was lost; the command may have run and was not repeated',
     'Check in the VM what was done.',
   ),
+  method_not_found: row(
+    404,
+    'unimplemented',
+    'Service not found: {name}',
+    'Look at the list of methods; names are case-sensitive.',
+  ),
   guest_rejected: row(400, 'invalid_argument', '{reason}', 'Correct the request.'),
   deadline_exceeded: row(504, 'deadline_exceeded', '{operation} took too long', 'Try again, or allow more time.'),
   boot_failed: row(500, 'internal', 'The VM did not start: {reason}', 'Look at the console log and check the image.'),

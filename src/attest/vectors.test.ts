@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import { getKey, kmsIssuedDigest } from './app-key.ts';
 import { ed25519PublicKey } from './ed25519.ts';
+import { decryptEnv } from './encrypted-env.ts';
 import { runtimeEventDigest } from './events.ts';
 import { keccak256, sha256, sha512 } from './hash.ts';
 import { deriveKey } from './kdf.ts';
@@ -94,4 +95,15 @@ test('hashes are the ones that were meant', () => {
     sha256('dstack-launch-token/v1:', 'unit-test-launch-token-0000000001').toString('hex'),
     '28faa1319055d733ad9651f5ab7689c15b04609846bcd27b3c5bc8df6246f5a3',
   );
+});
+
+test('an encrypted environment', () => {
+  const plaintext = decryptEnv(
+    hex('7c282bf94b35dc47801dc953bfa0896fc2bd313381d3e8eca4e42f6536d2a96f'),
+    hex(
+      '0bd18749612f4c8b9dd583c7d6a646b90abd34e3c731a7708d0caf9039095641e1f0948e775f0b7351788db7f246d518' +
+        '06954626dcccb6a60d64665ca3715c6bef75616cab476d27bba04080361200d6a58cec',
+    ),
+  );
+  assert.equal(plaintext.toString(), '[{"key":"","value":""}]');
 });

@@ -1,13 +1,16 @@
+import type { AppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import type { Attestor } from '../attest/attest.ts';
 import type { TlsKeyContext } from '../attest/tls/tls-key.ts';
 import type { Log } from '../common/log.ts';
-import type { App } from './app.ts';
 import type { Docker } from './docker.ts';
 
 /** What the services of the agent are made from. */
 export interface Agent {
-  readonly app: App;
+  /** The app that the VM is for. */
+  readonly compose: AppCompose;
+  /** Text of the VM's configuration as the host gave it. */
+  readonly vmConfig: string;
   readonly keys: AppKeys;
   readonly attestor: Attestor;
   /** Who signs certificates for the app's keys, and what attests them. */

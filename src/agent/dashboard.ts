@@ -1,10 +1,10 @@
-import type { App } from './app.ts';
+import type { AppCompose } from '../attest/app-compose.ts';
 import type { AppInfo } from './protocol/dstack-guest.ts';
 import type { Container, SystemInfo } from './protocol/guest-api.ts';
 import { agentVersion } from './version.ts';
 
 export interface DashboardData {
-  readonly app: App;
+  readonly compose: AppCompose;
   /** As the public sees it. */
   readonly info: AppInfo;
   readonly simulated: boolean;
@@ -15,7 +15,7 @@ export interface DashboardData {
 }
 
 /** The page at the root of the HTTP port. */
-export function renderDashboard({ app, info, simulated, system, containers }: DashboardData): string {
+export function renderDashboard({ compose, info, simulated, system, containers }: DashboardData): string {
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
   return `<!doctype html>
 <html lang="en">
@@ -41,9 +41,9 @@ ${rows('App', [
   ['Agent', `${agentVersion.version} (${agentVersion.rev})`],
 ])}
 ${system === null ? '' : renderSystem(system)}
-${renderContainers(containers, app.publicLogs)}
+${renderContainers(containers, compose.publicLogs)}
 <h2>TCB info</h2>
-${app.publicTcbinfo ? `<textarea readonly>${escapeHtml(info.tcb_info)}</textarea>` : '<p>TCB info is not public</p>'}
+${compose.publicTcbinfo ? `<textarea readonly>${escapeHtml(info.tcb_info)}</textarea>` : '<p>TCB info is not public</p>'}
 </body>
 </html>
 `;

@@ -13,11 +13,11 @@ export function dashboardRoute(agent: Agent): Route {
     if (exchange.request.method !== 'GET' || exchange.path.length > 0) return false;
     const [info, system, containers] = await Promise.all([
       appInfo(agent, 'public'),
-      agent.app.publicSysinfo ? systemInfo(agent.dataDisks) : null,
+      agent.compose.publicSysinfo ? systemInfo(agent.dataDisks) : null,
       listContainers(agent),
     ]);
     const { simulated } = agent.attestor;
-    send(exchange, 'text/html', renderDashboard({ app: agent.app, info, simulated, system, containers }));
+    send(exchange, 'text/html', renderDashboard({ compose: agent.compose, info, simulated, system, containers }));
     return true;
   };
 }

@@ -28,7 +28,8 @@ export interface AgentServers {
 }
 
 export function agentServers(agent: Agent): AgentServers {
-  const { app, log } = agent;
+  const { log } = agent;
+  const { publicLogs, publicSysinfo } = agent.compose;
   return {
     internal: () => createHttpServer([internalRoute(agent)], log),
     tappd: () => createHttpServer([prpcRoute('prpc', Tappd, tappdHandlers(agent), { prefix: 'Tappd.', log })], log),
@@ -37,8 +38,8 @@ export function agentServers(agent: Agent): AgentServers {
       const routes = [
         prpcRoute('prpc', Worker, workerHandlers(agent), { prefix: 'Worker.', log }),
         dashboardRoute(agent),
-        ...(app.publicLogs ? [logsRoute(agent.docker, log)] : []),
-        ...(app.publicSysinfo ? [metricsRoute(agent)] : []),
+        ...(publicLogs ? [logsRoute(agent.docker, log)] : []),
+        ...(publicSysinfo ? [metricsRoute(agent)] : []),
         ...more,
       ];
       const server = createHttpServer(routes, log);

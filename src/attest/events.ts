@@ -1,3 +1,4 @@
+import { FormatError } from './byte-reader.ts';
 import { sha384 } from './hash.ts';
 import { REGISTER_BYTES } from './rtmr.ts';
 
@@ -111,15 +112,15 @@ export function eventJson({ imr, eventType, digest, event, payload, version }: T
 const MAX_EVENTS = 100_000;
 
 /**
- * Reads an event log from its JSON text or value. Throws a RangeError that names the entry when it is not one.
+ * Reads an event log from its JSON text or value. Throws a {@link FormatError} that names the entry when it is not one.
  */
 export function parseEventLog(log: string | unknown): TdxEvent[] {
-  const list: unknown = typeof log === 'string' ? JSON.parse(log) : log;
-  if (!Array.isArray(list)) throw new RangeError('the event log is not an array');
-  if (list.length > MAX_EVENTS) throw new RangeError('the event log is too long');
+  const list: unknown = typeof log === 'string' ? parseJson(log) : log;
+  if (!Array.isArray(list)) throw new FormatError('the event log is not an array');
+  if (list.length > MAX_EVENTS) throw new FormatError('the event log is too long');
   return list.map((entry: Partial<EventJson> | null, index) => {
     const bad = (what: string): never => {
-      throw new RangeError(`event ${index}: ${what}`);
+      throw new FormatError(`event ${index}: ${what}`);
     };
     if (entry === null || typeof entry !== 'object') return bad('not an object');
     const { imr, event_type: eventType, digest = '', event = '', event_payload: payload = '', version } = entry;
@@ -137,6 +138,14 @@ export function parseEventLog(log: string | unknown): TdxEvent[] {
       ...(version === 2 ? { version: 2 as const } : {}),
     };
   });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new FormatError('the event log is not JSON');
+  }
 }
 
 function hex(text: unknown): Buffer | null {

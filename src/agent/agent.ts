@@ -2,8 +2,8 @@ import type { AppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import type { Attestor } from '../attest/attest.ts';
 import type { TlsKeyContext } from '../attest/tls/tls-key.ts';
-import type { Log } from '../common/log.ts';
 import type { Docker } from './docker.ts';
+import type { AgentLog } from './log.ts';
 
 /** What the services of the agent are made from. */
 export interface Agent {
@@ -22,5 +22,5 @@ export interface Agent {
   readonly dataDisks: readonly string[];
   /** Powers the VM off; null where there is none. */
   readonly shutDown: (() => Promise<void>) | null;
-  readonly log: Log;
+  readonly log: AgentLog;
 }

@@ -6,9 +6,9 @@ import { findSystemEvent, isSystemReady, systemEvents } from '../attest/system-e
 import { attestedInfo } from '../attest/tcb-info.ts';
 import { encodeAppInfo } from '../attest/tls/app-info.ts';
 import { type CertificateSigner, issueTlsKey, LocalSigner, type TlsKeyContext } from '../attest/tls/tls-key.ts';
-import type { Log } from '../common/log.ts';
 import type { Agent } from './agent.ts';
 import { Docker } from './docker.ts';
+import type { AgentLog } from './log.ts';
 
 /** What an agent is made from. */
 export interface AgentOptions {
@@ -28,7 +28,7 @@ export interface AgentOptions {
   readonly dockerSocket: string;
   readonly dataDisks: readonly string[];
   readonly shutDown: (() => Promise<void>) | null;
-  readonly log: Log;
+  readonly log: AgentLog;
 }
 
 /**

@@ -8,14 +8,20 @@ import { Attestor } from '../attest/attest.ts';
 import { measureBoot } from '../attest/boot-measurements.ts';
 import { sha256, sha384 } from '../attest/hash.ts';
 import { mrConfigIdV1 } from '../attest/measurements.ts';
+import { issueCollateral } from '../attest/simulated/collateral.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
 import { certificateLabel, toPem } from '../attest/x509/pem.ts';
 import { writeFileAtomic } from '../common/files.ts';
-import type { Log } from '../common/log.ts';
 import { assembleAgent } from './assemble.ts';
+import { closeServers } from './close-servers.ts';
+import type { AgentLog } from './log.ts';
+import { pccsRoute } from './pccs-route.ts';
+import { readIfThere } from './read-if-there.ts';
 import { agentServers, internalRoute } from './servers.ts';
 import { listenTcp, listenUnix } from './sockets.ts';
+import { serializeTrust } from './trust-file.ts';
+import { verifyRoute } from './verify-route.ts';
 
 export interface DevOptions {
   /** Everything the agent keeps, its sockets too. */
@@ -29,7 +35,7 @@ export interface DevOptions {
   /** Address of the HTTP port. */
   readonly http: { readonly host: string; readonly port: number };
   readonly dockerSocket: string;
-  readonly log: Log;
+  readonly log: AgentLog;
 }
 
 /** Where a running agent is reached. */
@@ -38,8 +44,8 @@ export interface DevAgent {
   readonly tappdSocket: string;
   readonly guestSocket: string;
   readonly httpUrl: string;
-  /** PEM file of the root that quotes end at. */
-  readonly rootFile: string;
+  /** Whom verifiers of this agent's quotes are to trust; for `berth verify --trust`. */
+  readonly trustFile: string;
   readonly appId: Buffer;
   stop(): Promise<void>;
 }
@@ -49,7 +55,7 @@ const files = {
   compose: 'app-compose.json',
   seed: 'dev-seed',
   events: 'runtime_events.log',
-  root: 'tee-root.pem',
+  trust: 'tee-trust.json',
   http: 'http-url',
   dstack: 'dstack.sock',
   tappd: 'tappd.sock',
@@ -78,7 +84,8 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   const seed = await readSeed(path(files.seed));
   const appId = defaultAppId(compose.hash);
   const platform = await SimulatedPlatform.open(options.teeDirectory ?? directory);
-  await writeFileAtomic(path(files.root), toPem(platform.root, certificateLabel));
+  const root = toPem(platform.root, certificateLabel);
+  await writeFileAtomic(path(files.trust), serializeTrust(root, issueCollateral(platform)));
 
   await rm(path(files.events), { force: true });
   const vmConfig = JSON.stringify({ spec_version: 1, image: 'laptop', os_image_hash: '' });
@@ -106,8 +113,12 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
     [make.tappd(), path(files.tappd)],
     [make.guestApi(), path(files.guest)],
   ] as const;
-  // Clients that are given a URL for the simulator call the methods of dstack.sock there.
-  const http = make.external([internalRoute(agent)]);
+  const http = make.external([
+    pccsRoute(() => issueCollateral(platform)),
+    verifyRoute(() => ({ root: platform.root, collateral: issueCollateral(platform) })),
+    // Clients that are given a URL for a simulator call the methods of dstack.sock there.
+    internalRoute(agent),
+  ]);
   const servers: Server[] = [...sockets.map(([server]) => server), http];
   try {
     for (const [server, socket] of sockets) await listenUnix(server, socket, 0o600);
@@ -118,18 +129,18 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
       tappdSocket: path(files.tappd),
       guestSocket: path(files.guest),
       httpUrl,
-      rootFile: path(files.root),
+      trustFile: path(files.trust),
       appId,
-      stop: () => closeAll(servers),
+      stop: () => closeServers(servers),
     };
   } catch (error) {
-    await closeAll(servers);
+    await closeServers(servers);
     throw error;
   }
 }
 
 async function readCompose(given: string | null, own: string): Promise<AppCompose> {
-  const text = given === null ? await readOwn(own) : await readFile(given, 'utf8');
+  const text = given === null ? await readIfThere(own) : await readFile(given, 'utf8');
   if (text !== null) return parseAppCompose(text);
   const made = `${JSON.stringify(defaultCompose, null, 2)}\n`;
   await writeFileAtomic(own, made);
@@ -143,7 +154,7 @@ async function readKeys(given: string | null, seed: Buffer, appId: Buffer): Prom
 
 /** The secret of this directory, made once. */
 async function readSeed(path: string): Promise<Buffer> {
-  const text = await readOwn(path);
+  const text = await readIfThere(path);
   if (text !== null) {
     const seed = Buffer.from(text.trim(), 'hex');
     if (seed.length !== 32) throw new Error(`${path} is not 32 bytes in hexadecimal`);
@@ -152,16 +163,6 @@ async function readSeed(path: string): Promise<Buffer> {
   const seed = randomBytes(32);
   await writeFileAtomic(path, `${seed.toString('hex')}\n`, 0o600);
   return seed;
-}
-
-/** A file that may not be there yet. */
-async function readOwn(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
 }
 
 /** Measurements that say what is true: no kernel was booted for this. */
@@ -175,15 +176,4 @@ function nothingBooted(): ReturnType<typeof measureBoot> {
     rootfs: nothing,
     hardware: 'laptop',
   });
-}
-
-async function closeAll(servers: readonly Server[]): Promise<void> {
-  await Promise.all(
-    servers.map((server) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      server.close(() => resolve());
-      server.closeAllConnections();
-      return promise;
-    }),
-  );
 }

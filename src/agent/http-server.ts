@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { sendReply } from '../api/prpc/http.ts';
 import { errorReply } from '../api/prpc/reply.ts';
 import { BerthError, toBerthError } from '../common/errors.ts';
-import type { Log } from '../common/log.ts';
+import type { AgentLog } from './log.ts';
 
 /** A request on its way to what answers it. */
 export interface Exchange {
@@ -21,7 +21,7 @@ export type Route = (exchange: Exchange) => Promise<boolean>;
 const maxConnections = 1024;
 
 /** An HTTP server that tries routes in order. Failures are answered in JSON. */
-export function createHttpServer(routes: readonly Route[], log: Log): Server {
+export function createHttpServer(routes: readonly Route[], log: AgentLog): Server {
   const handle: RequestListener = (request, response) => {
     answer(routes, request, response).catch((thrown: unknown) => {
       const error = toBerthError(thrown);

@@ -1,8 +1,8 @@
 import { pipeline } from 'node:stream/promises';
 import { BerthError } from '../common/errors.ts';
-import type { Log } from '../common/log.ts';
 import type { Docker } from './docker.ts';
 import type { Route } from './http-server.ts';
+import type { AgentLog } from './log.ts';
 import { LogFrames } from './log-frames.ts';
 import { readLogQuery } from './log-query.ts';
 import { LogText } from './log-text.ts';
@@ -13,7 +13,7 @@ const maxStreams = 32;
 const idleMs = 600_000;
 
 /** `GET /logs/<container>`. */
-export function logsRoute(docker: Docker, log: Log): Route {
+export function logsRoute(docker: Docker, log: AgentLog): Route {
   let streams = 0;
   return async ({ request, response, path, query }) => {
     if (request.method !== 'GET' || path.length !== 2 || path[0] !== 'logs') return false;

@@ -1,8 +1,8 @@
 import { createDispatch } from '../api/prpc/dispatch.ts';
 import { servePrpc } from '../api/prpc/http.ts';
 import type { Handlers, Service } from '../api/prpc/service.ts';
-import type { Log } from '../common/log.ts';
 import type { Route } from './http-server.ts';
+import type { AgentLog } from './log.ts';
 
 /**
  * The methods of a service below a path: `/<mount>/<method>`, by GET and POST.
@@ -13,7 +13,7 @@ export function prpcRoute<S extends Service>(
   mount: string,
   service: S,
   handlers: Handlers<S>,
-  { prefix, log }: { readonly prefix?: string; readonly log: Log },
+  { prefix, log }: { readonly prefix?: string; readonly log: AgentLog },
 ): Route {
   const dispatch = createDispatch(service, handlers, {
     ...(prefix === undefined ? {} : { prefixes: [prefix] }),

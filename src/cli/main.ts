@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { loadConfig } from '../daemon/config.ts';
 import { type Config, flagName, type SettingKey, settingKeys, settings } from '../daemon/settings.ts';
 import type { AgentDevFlags } from './agent.ts';
@@ -7,6 +7,7 @@ import { doctor } from './doctor.ts';
 import { describeFailure } from './failure.ts';
 import { buildImageCommand } from './image.ts';
 import { serve } from './serve.ts';
+import { createToken, listTokens, revokeToken } from './token.ts';
 import type { VerifyFlags } from './verify.ts';
 
 // VM processes under other uids read what is made for them. Files that are nobody else's business say so themselves, so
@@ -71,6 +72,22 @@ program
   .option('--listen <address>', 'serve POST /verify at host:port instead')
   .action(async (file: string | undefined, flags: VerifyFlags) => (await import('./verify.ts')).verify(file, flags));
 
+const token = program.command('token').description('tokens of customers of the metald API');
+withSettings(token.command('create').description('make a token for a customer and print it, this once'))
+  .requiredOption('--customer <id>', 'whose it is')
+  .option('--name <text>', 'what to call it', '')
+  .option('--days <count>', 'how long it is good for; default for ever', wholeDays)
+  .action((options: Record<string, unknown> & { customer: string; name: string; days?: number }) =>
+    createToken(configFrom(options), { ...options, days: options.days ?? null }),
+  );
+withSettings(token.command('list').description('show ids, customers and states; never the tokens'))
+  .option('--customer <id>', 'of this customer only')
+  .action((options: Record<string, unknown> & { customer?: string }) =>
+    listTokens(configFrom(options), options.customer ?? null),
+  );
+withSettings(token.command('revoke').description('make a token worthless'))
+  .argument('<id>', 'as `token list` shows it')
+  .action((id: string, options: Record<string, unknown>) => revokeToken(configFrom(options), id));
 try {
   await program.parseAsync();
 } catch (error) {
@@ -96,6 +113,13 @@ function configFrom(options: Record<string, unknown>): Config {
   }
   const file = typeof options.config === 'string' ? options.config : (process.env.BERTH_CONFIG ?? null);
   return loadConfig({ file, env: process.env, flags });
+}
+
+function wholeDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1 || days > 36_500)
+    throw new InvalidArgumentError('must be a whole number of days, from 1 to 36500');
+  return days;
 }
 
 function camelCase(flag: string): string {

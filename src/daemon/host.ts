@@ -4,9 +4,11 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../common/concurrency.ts';
 import type { Log } from '../common/log.ts';
+import type { Engine } from '../engine/engine.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
 import { createGuestClient } from '../guest/client.ts';
 import type { ImageStore } from '../image/images.ts';
+import type { Network } from '../net/network.ts';
 import { type Database, openDatabase } from '../store/database.ts';
 import { lockHome } from '../store/lock.ts';
 import { SnapshotStore } from '../store/snapshot-store.ts';
@@ -26,6 +28,8 @@ export interface Host {
   readonly vms: Vms;
   readonly images: ImageStore;
   readonly db: Database;
+  readonly engine: Engine;
+  readonly network: Network;
   /** Finishes what is in flight and lets go of the data directory; VMs keep running. */
   close(): Promise<void>;
 }
@@ -112,5 +116,5 @@ export async function openHost(config: Config, announce: (line: string) => void,
   );
   stack.defer(() => service.close());
   const open = stack.move();
-  return { vms, images, db, close: () => open.disposeAsync() };
+  return { vms, images, db, engine, network, close: () => open.disposeAsync() };
 }

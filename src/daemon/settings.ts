@@ -46,6 +46,13 @@ export const settings = {
   api_key: setting(z.string().max(512), '', 'API key; made and stored in the data directory when empty', true),
   'log.level': setting(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info', 'least severe log line'),
   'listen.run_dat_sheesh': setting(listenAddress, '127.0.0.1:3000', 'run dat sheesh API'),
+  'listen.metald': setting(listenAddress, '127.0.0.1:8080', 'metald API'),
+  'listen.metald_operator': setting(
+    z.union([z.literal(''), listenAddress]),
+    '',
+    'health and full metrics of the metald API; empty: on its own port only',
+  ),
+  dev: setting(flag, false, 'take dev_customer_<id> for a token of that customer: for development only'),
   'engine.accel': setting(z.enum(['auto', 'kvm', 'tcg']), 'auto', 'acceleration; auto boots a kernel to find out'),
   'engine.qemu': setting(z.string().min(1), 'qemu-system-x86_64', 'QEMU program'),
   'engine.concurrent_boots': setting(count(), 0, 'VMs that boot at a time; 0: one for each core'),
@@ -126,6 +133,28 @@ export const settings = {
   'run_dat_sheesh.rate_upload': setting(count(), 30, 'file uploads a minute; 0: no limit'),
   'run_dat_sheesh.rate_download': setting(count(), 60, 'file downloads a minute; 0: no limit'),
   'run_dat_sheesh.rate_other': setting(count(), 120, 'all other calls together a minute; 0: no limit'),
+  'metald.json': setting(
+    z.enum(['spec', 'proto']),
+    'spec',
+    'replies in JSON: spec is snake_case and numbers, proto is camelCase and 64-bit numbers as texts',
+  ),
+  'metald.load_script_rules': setting(
+    flag,
+    false,
+    'ResumeVm starts a VM that is shut down, DeleteVm takes a running one without force',
+  ),
+  'metald.hide_foreign_vms': setting(flag, false, "answer not_found for other customers' VMs, not permission_denied"),
+  'metald.allow_ips': setting(list, ['0.0.0.0/0', '::/0'], 'CIDRs that VMs may start connections to; empty: none'),
+  'metald.reflection': setting(flag, false, 'gRPC server reflection, which needs no token'),
+  'metald.metrics': setting(
+    z.enum(['auto', 'full', 'aggregate', 'off']),
+    'auto',
+    '/metrics on the API port; auto: full where only this host reaches it, else without customers and VMs',
+  ),
+  'metald.jwks': setting(z.string(), '', 'key set of JWTs, a URL or a file; empty: no JWTs are taken'),
+  'metald.jwt_issuer': setting(z.string(), '', 'iss that JWTs must have'),
+  'metald.jwt_audience': setting(z.string(), 'metald', 'aud that JWTs must have'),
+  'metald.jwt_customer_claim': setting(z.string().min(1), 'customer_id', 'claim of JWTs that holds the customer id'),
 } satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;

@@ -147,6 +147,17 @@ const migrations: readonly (readonly string[])[] = [
       SELECT id, 0, 'eth0', 'dual', ipv4, ipv6, mac, tap, '{"nameservers":null,"rxLimit":null,"txLimit":null}' FROM vms_1`,
     `DROP TABLE vms_1`,
   ],
+  [
+    `CREATE TABLE customer_tokens (
+      id TEXT NOT NULL PRIMARY KEY,
+      customer TEXT NOT NULL,
+      name TEXT NOT NULL,
+      hash TEXT NOT NULL,
+      created_at TEXT NOT NULL,
+      expires_at TEXT,
+      revoked_at TEXT
+    ) STRICT`,
+  ],
 ];
 
 /** The data directory was written by a newer Berth; it is left untouched. */

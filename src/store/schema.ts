@@ -93,6 +93,17 @@ export interface ApiKeyTable {
   last_used_at: string | null;
 }
 
+/** Tokens of customers of the multi-tenant API. */
+export interface CustomerTokenTable {
+  id: string;
+  customer: string;
+  name: string;
+  hash: string;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+}
+
 export interface ExecLogTable {
   seq: Generated<number>;
   id: string;
@@ -122,6 +133,7 @@ export interface Schema {
   images: ImageTable;
   snapshots: SnapshotTable;
   api_keys: ApiKeyTable;
+  customer_tokens: CustomerTokenTable;
   exec_log: ExecLogTable;
   activity: ActivityTable;
 }

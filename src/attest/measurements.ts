@@ -19,7 +19,10 @@ export function mrAggregated({ mrtd, rtmrs, mrConfigId, mrOwner, mrOwnerConfig }
 }
 
 /** SHA-256 over what booted and who gave the keys, the same for every app: `keyProvider` is the event's payload. */
-export function mrSystem({ mrtd, rtmrs }: Measurements, keyProvider: Uint8Array | null): Buffer {
+export function mrSystem(
+  { mrtd, rtmrs }: Pick<Measurements, 'mrtd' | 'rtmrs'>,
+  keyProvider: Uint8Array | null,
+): Buffer {
   const provider = keyProvider === null ? Buffer.alloc(32) : sha256(keyProvider);
   return sha256(mrtd, rtmrs[0], rtmrs[1], rtmrs[2], provider);
 }

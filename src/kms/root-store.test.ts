@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { serializeRoot } from './root.ts';
 import { RootStore } from './root-store.ts';
-import { type Sealing, seal, sealingOf, unseal } from './sealed.ts';
+import { type PassphraseSealing, type Sealing, seal, sealingOf, unseal } from './sealed.ts';
 
 const none: Sealing = { kind: 'none' };
 const passphrase = (text: string): PassphraseSealing => ({ kind: 'passphrase', passphrase: text, logCost: 10 });

@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, syncDirectory, writeFileAtomic } from '../common/files.ts';
 import { createRoot, type KmsRoot, parseRoot, serializeRoot } from './root.ts';
-import { type Sealing, seal, unseal } from './sealed.ts';
+import { type PassphraseSealing, type Sealing, seal, unseal } from './sealed.ts';
 
 const ROOT_FILE = 'kms-root.json';
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { link, mkdtemp, rm } from 'node:fs/promises';
+import { link, mkdtemp, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -8,6 +8,7 @@ import { createOverlay } from '../src/disk/qcow2.ts';
 import { createGuestClient } from '../src/guest/client.ts';
 import type { GuestClient } from '../src/guest/guest.ts';
 import type { ImageFiles } from '../src/image/images.ts';
+import { smallVm } from '../test/support/api.ts';
 
 export interface BareVm {
   readonly guest: GuestClient;
@@ -20,23 +21,29 @@ export interface BareVm {
  * The floor: QEMU started by hand with the same machine, kernel, initramfs and disk as the daemon gives a VM, and nothing
  * around it: no other user, no sandbox, no control group, no tap, no log process.
  */
-export async function startBareVm(
-  files: ImageFiles,
-  memoryMiB: number,
-  kernelArgs: readonly string[],
-): Promise<BareVm> {
+export async function startBareVm(files: ImageFiles, kernelArgs: readonly string[]): Promise<BareVm> {
   const dir = await mkdtemp('/tmp/berth-bare-');
   const started = performance.now();
   const disk = join(dir, 'disk.qcow2');
   await link(files.rootfs, join(dir, 'base.ext4'));
-  await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes: 1024 ** 3, uid: null });
+  const { size: sizeBytes } = await stat(files.rootfs);
+  await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes, uid: null });
   const socket = join(dir, 'guest.sock');
   const child = spawn(
     'qemu-system-x86_64',
     [
       ...['-no-user-config', '-nodefaults', '-nographic'],
       ...['-machine', 'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off'],
-      ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max,la57=off,svm=off', '-smp', '1', '-m', `${memoryMiB}M`],
+      ...[
+        '-accel',
+        'tcg,thread=multi,tb-size=128',
+        '-cpu',
+        'max,la57=off,svm=off',
+        '-smp',
+        '1',
+        '-m',
+        `${smallVm.memMb}M`,
+      ],
       ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
       ...['-serial', `file:${join(dir, 'console.log')}`],
       ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],

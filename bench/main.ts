@@ -1,18 +1,34 @@
 import { cpus } from 'node:os';
-import { benchRecords } from './records.ts';
-import { table } from './statistics.ts';
-import { benchVms } from './vms.ts';
+import { benchApi } from './api.ts';
+import { benchBoot } from './boot.ts';
+import { benchExec } from './exec.ts';
+import { type Row, table } from './report.ts';
 
 /**
  * Measures what SPECIFICATION.md promises, each beside its floor in the same run, and prints the table. Exit code 1 when a
- * target is missed. A word as argument runs only the benches whose name has it.
+ * target is missed. `npm run bench -- <words>` runs the subjects whose name has one of the words.
+ *
+ * A subject is a file of its own that exports one function, which sets up what it needs, takes it down again, and returns
+ * rows made by {@link times} and {@link quantity} of report.ts.
  */
-const benches = { records: benchRecords, vms: benchVms };
-const [word = ''] = process.argv.slice(2);
+const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  api: benchApi,
+  boot: benchBoot,
+  exec: benchExec,
+};
 
-const rows = [];
-for (const [name, bench] of Object.entries(benches)) if (name.includes(word)) rows.push(...(await bench()));
+const words = process.argv.slice(2);
+const chosen = Object.keys(subjects).filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
+if (chosen.length === 0) {
+  console.error(`nothing is called so: there are ${Object.keys(subjects).join(', ')}`);
+  process.exit(2);
+}
 
+const rows: Row[] = [];
+for (const name of chosen) {
+  console.error(`bench: ${name}`);
+  rows.push(...(await subjects[name]!()));
+}
 const [cpu] = cpus();
 console.log(
   `${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpu?.model ?? 'unknown processor'}, Node ${process.version}\n`,

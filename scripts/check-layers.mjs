@@ -14,8 +14,8 @@ const anyRoom = null;
 const arrows = {
   common: [],
   attest: ['common'],
-  kms: ['common', 'attest'],
-  agent: ['common', 'attest'],
+  kms: ['common', 'attest', 'api'],
+  agent: ['common', 'attest', 'kms', 'api'],
   disk: ['common'],
   engine: ['common', 'disk'],
   guest: ['common'],
@@ -34,6 +34,9 @@ const arrows = {
 /** Rooms that may name an engine's implementation, `engine/<name>/`, and not its interface alone. */
 const wiring = ['daemon', 'cli'];
 
+/** The codec that several APIs speak. Rooms that are not APIs may use it, and nothing else of `api`. */
+const sharedCodec = 'prpc';
+
 /** The paths a module imports, as written. */
 function importsOf(text) {
   const pattern =
@@ -47,10 +50,16 @@ function objection(from, to) {
   const [toRoom, toPart, ...rest] = to.split('/');
   if (!Object.hasOwn(arrows, fromRoom)) return `the room ${fromRoom} is not in scripts/check-layers.mjs`;
   if (fromRoom === toRoom) {
-    const siblings = fromRoom === 'api' && rest.length > 0 && fromPart !== toPart && from.split('/').length > 2;
+    const siblings =
+      fromRoom === 'api' &&
+      rest.length > 0 &&
+      fromPart !== toPart &&
+      toPart !== sharedCodec &&
+      from.split('/').length > 2;
     return siblings ? 'an API knows no other API' : null;
   }
   if (toRoom === 'engine' && rest.length > 0 && !wiring.includes(fromRoom)) return 'only wiring may name an engine';
+  if (toRoom === 'api' && toPart !== sharedCodec && arrows[fromRoom] !== anyRoom) return 'only the codec is for others';
   const allowed = arrows[fromRoom];
   return allowed === anyRoom || allowed.includes(toRoom) ? null : `${fromRoom} may not import ${toRoom}`;
 }

@@ -26,6 +26,7 @@ struct settings {
 };
 
 static bool cgroups;
+static struct settings settings;
 
 static _Noreturn void give_up(const char *what) {
   log_line("cannot boot: %s: %s", what, strerror(errno));
@@ -62,13 +63,13 @@ static void copy_value(char *target, size_t size, const char *word, const char *
   if (strncmp(word, key, length) == 0) snprintf(target, size, "%s", word + length);
 }
 
-static struct settings read_settings(void) {
-  struct settings settings = {.root = "/dev/vda", .type = "ext4", .flags = ""};
+static void read_settings(void) {
+  settings = (struct settings){.root = "/dev/vda", .type = "ext4", .flags = ""};
   char line[4096];
   int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
   ssize_t length = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
   if (fd >= 0) close(fd);
-  if (length <= 0) return settings;
+  if (length <= 0) return;
   line[length] = '\0';
   char *rest = line;
   for (char *word; (word = strsep(&rest, " \n"));) {
@@ -76,7 +77,6 @@ static struct settings read_settings(void) {
     copy_value(settings.type, sizeof settings.type, word, "berth.rootfstype=");
     copy_value(settings.flags, sizeof settings.flags, word, "berth.rootflags=");
   }
-  return settings;
 }
 
 static bool wait_for(const char *path) {
@@ -88,10 +88,10 @@ static bool wait_for(const char *path) {
   return true;
 }
 
-static void mount_root(const struct settings *settings) {
-  if (!wait_for(settings->root)) give_up(settings->root);
+static void mount_root(void) {
+  if (!wait_for(settings.root)) give_up(settings.root);
   mkdir(NEW_ROOT, 0755);
-  if (mount(settings->root, NEW_ROOT, settings->type, MS_NOATIME, settings->flags) < 0) give_up("root file system");
+  if (mount(settings.root, NEW_ROOT, settings.type, MS_NOATIME, settings.flags) < 0) give_up("root file system");
 }
 
 /* The initramfs is memory: what will not be read again is removed. */
@@ -127,11 +127,13 @@ void boot(void) {
   mount_kernel_file_systems();
   detach_console();
   modules_load_early();
-  struct settings settings = read_settings();
-  mount_root(&settings);
+  read_settings();
+  mount_root();
   leave_initramfs();
   mount_run_time_file_systems();
   write_file("/proc/self/oom_score_adj", "-1000");
 }
 
 const char *boot_cgroup(void) { return cgroups ? "/sys/fs/cgroup/berth" : NULL; }
+
+const char *boot_root_device(void) { return settings.root; }

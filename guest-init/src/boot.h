@@ -8,4 +8,7 @@ void boot(void);
 /* Where the control groups of execs go; NULL without cgroup v2. */
 const char *boot_cgroup(void);
 
+/* Path of the block device that `/` was mounted from; empty when this process did not mount it. */
+const char *boot_root_device(void);
+
 #endif

@@ -72,14 +72,27 @@ static void serve(int fd) {
   loop_run(after_batch);
 }
 
-static void on_modules_loaded(struct child *child, int wait_status) {
+/* Calls back when the loader has ended, at once when there was nothing to load. */
+static void after_loading(pid_t loader, void (*next)(struct child *, int)) {
+  static struct child child;
+  if (loader > 0)
+    child_watch(&child, loader, next);
+  else
+    next(&child, 0);
+}
+
+static void on_late_loaded(struct child *child, int wait_status) {
   (void)child, (void)wait_status;
   drivers_loaded();
   power_watch_button();
 }
 
+static void on_network_loaded(struct child *child, int wait_status) {
+  (void)child, (void)wait_status;
+  after_loading(modules_load_late(), on_late_loaded);
+}
+
 static _Noreturn void run_as_init(void) {
-  static struct child module_loader;
   boot();
   reboot(RB_DISABLE_CAD);
   raise_file_limit();
@@ -89,13 +102,8 @@ static _Noreturn void run_as_init(void) {
     power_now(false);
   }
   cgroup_init(boot_cgroup());
-  pid_t loader = modules_load_late();
-  if (loader > 0) {
-    drivers_loading();
-    child_watch(&module_loader, loader, on_modules_loaded);
-  } else {
-    power_watch_button();
-  }
+  drivers_loading();
+  after_loading(modules_load_network(), on_network_loaded);
   serve(fd);
   power_now(false);
 }

@@ -6,21 +6,35 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "log.h"
 
-#define MAX_LATE 64
+#define GROUP_MAX 32
 
-static int late[MAX_LATE];
-static int late_count;
+/* Modules that are loaded by a child process, opened while the initramfs is there. */
+struct group {
+  const char *word; /* what /modules/order calls it */
+  int fds[GROUP_MAX];
+  int count;
+};
+
+static struct group network = {.word = "network"};
+static struct group late = {.word = "late"};
 
 static void load(int fd, const char *name) {
   if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST) log_line("cannot load module %s: %s", name, strerror(errno));
 }
 
-/* A line is `<early|late> <file name>`. */
+static bool keep(struct group *group, const char *word, int fd) {
+  if (strcmp(word, group->word) != 0 || group->count == GROUP_MAX) return false;
+  group->fds[group->count++] = fd;
+  return true;
+}
+
+/* A line is `<early|network|late> <file name>`. */
 static void take_line(char *line) {
   char *name = strchr(line, ' ');
   if (!name) return;
@@ -34,10 +48,7 @@ static void take_line(char *line) {
   }
   /* An open file outlives its name, so the memory goes when the module is loaded. */
   unlink(path);
-  if (strcmp(line, "late") == 0 && late_count < MAX_LATE) {
-    late[late_count++] = fd;
-    return;
-  }
+  if (keep(&network, line, fd) || keep(&late, line, fd)) return;
   load(fd, name);
   close(fd);
 }
@@ -55,14 +66,20 @@ void modules_load_early(void) {
     if (*line) take_line(line);
 }
 
-pid_t modules_load_late(void) {
-  if (late_count == 0) return 0;
+static pid_t load_group(struct group *group, int niceness) {
+  if (group->count == 0) return 0;
   pid_t pid = fork();
   if (pid == 0) {
-    for (int i = 0; i < late_count; i++) load(late[i], "to be loaded late");
+    setpriority(PRIO_PROCESS, 0, niceness);
+    for (int i = 0; i < group->count; i++) load(group->fds[i], "to be loaded by a child");
     _exit(0);
   }
-  for (int i = 0; i < late_count; i++) close(late[i]);
-  late_count = 0;
+  for (int i = 0; i < group->count; i++) close(group->fds[i]);
+  group->count = 0;
   return pid < 0 ? 0 : pid;
 }
+
+pid_t modules_load_network(void) { return load_group(&network, 0); }
+
+/* The host's first requests come meanwhile, and do not wait for these. */
+pid_t modules_load_late(void) { return load_group(&late, 19); }

@@ -6,7 +6,9 @@
 
 /* Loads what is needed to reach the root file system and the host, and opens the rest for later. */
 void modules_load_early(void);
-/* Loads the rest in a child process and returns its pid, 0 when there is nothing to load. */
+/* Loads the network drivers in a child process and returns its pid, 0 when there is nothing to load. */
+pid_t modules_load_network(void);
+/* The same with the rest, at the lowest priority. */
 pid_t modules_load_late(void);
 
 #endif

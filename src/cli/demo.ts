@@ -36,7 +36,14 @@ export async function demo(config: Config): Promise<void> {
   try {
     const daemon = await timed('Starting the daemon', () =>
       startDaemon(
-        { ...config, home, 'network.mode': 'user', 'log.level': 'warn', 'listen.run_dat_sheesh': '127.0.0.1:0' },
+        {
+          ...config,
+          home,
+          'network.mode': 'user',
+          'log.level': 'warn',
+          'listen.run_dat_sheesh': '127.0.0.1:0',
+          'listen.metald': '127.0.0.1:0',
+        },
         { announce: () => {} },
       ),
     );

@@ -1,11 +1,14 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { loadConfig } from '../daemon/config.ts';
 import { type Config, flagName, type SettingKey, settingKeys, settings } from '../daemon/settings.ts';
+import type { AgentDevFlags } from './agent.ts';
 import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
 import { describeFailure } from './failure.ts';
 import { buildImageCommand } from './image.ts';
 import { serve } from './serve.ts';
+import { createToken, listTokens, revokeToken } from './token.ts';
+import type { VerifyFlags } from './verify.ts';
 
 // VM processes under other uids read what is made for them. Files that are nobody else's business say so themselves, so
 // the mask of whoever starts this must not decide.
@@ -36,6 +39,55 @@ const image = program.command('image').description('images: a kernel and a root 
 withSettings(image.command('build').description('build an image from its recipe into the cache'))
   .argument('<recipe>', 'name of the recipe')
   .action((name: string, options: Record<string, unknown>) => buildImageCommand(name, configFrom(options)));
+// What the daemon has no use for is loaded when it is asked for: it would cost the daemon memory.
+const agent = program.command('agent').description('the dstack guest agent');
+agent
+  .command('dev')
+  .description('laptop mode: sockets, keys and simulated quotes without a VM')
+  .requiredOption('--dir <directory>', 'where everything is kept, the sockets too')
+  .option('--app-keys <file>', "fixed keys instead of the directory's own")
+  .option('--app-compose <file>', 'the app; default app-compose.json in the directory')
+  .option('--tee <directory>', 'keys of the simulated TEE; default the directory')
+  .option('--http <address>', 'address of the HTTP port', '127.0.0.1:0')
+  .option('--docker <socket>', 'of the container engine whose logs are shown', '/var/run/docker.sock')
+  .action(async (flags: AgentDevFlags) => (await import('./agent.ts')).agentDev(flags));
+agent
+  .command('run')
+  .description('the agent inside a VM')
+  .option('--config <file>', 'its settings', '/dstack/agent.json')
+  .action(async (flags: { config: string }) => (await import('./agent.ts')).agentRun(flags));
+
+program
+  .command('verify')
+  .description('check an attestation or a quote and say what was checked')
+  .argument('[file]', 'JSON of Attest or GetQuote, or an attestation in hex or bytes; - for standard input')
+  .option('--trust <file>', "root and collateral, such as laptop mode's tee-trust.json; default Intel's root")
+  .option('--report-data <hex>', 'what the quote must bind')
+  .option('--app-id <hex>', 'the app it must be')
+  .option('--compose-hash <hex>', 'the hash of app-compose.json it must have')
+  .option('--app-compose <file>', 'the app-compose.json it must have')
+  .option('--os-image-hash <hex>', 'the image it must have booted')
+  .option('--key-provider <name>', 'where its keys must come from')
+  .option('--json', 'print the report as JSON')
+  .option('--listen <address>', 'serve POST /verify at host:port instead')
+  .action(async (file: string | undefined, flags: VerifyFlags) => (await import('./verify.ts')).verify(file, flags));
+
+const token = program.command('token').description('tokens of customers of the metald API');
+withSettings(token.command('create').description('make a token for a customer and print it, this once'))
+  .requiredOption('--customer <id>', 'whose it is')
+  .option('--name <text>', 'what to call it', '')
+  .option('--days <count>', 'how long it is good for; default for ever', wholeDays)
+  .action((options: Record<string, unknown> & { customer: string; name: string; days?: number }) =>
+    createToken(configFrom(options), { ...options, days: options.days ?? null }),
+  );
+withSettings(token.command('list').description('show ids, customers and states; never the tokens'))
+  .option('--customer <id>', 'of this customer only')
+  .action((options: Record<string, unknown> & { customer?: string }) =>
+    listTokens(configFrom(options), options.customer ?? null),
+  );
+withSettings(token.command('revoke').description('make a token worthless'))
+  .argument('<id>', 'as `token list` shows it')
+  .action((id: string, options: Record<string, unknown>) => revokeToken(configFrom(options), id));
 try {
   await program.parseAsync();
 } catch (error) {
@@ -61,6 +113,13 @@ function configFrom(options: Record<string, unknown>): Config {
   }
   const file = typeof options.config === 'string' ? options.config : (process.env.BERTH_CONFIG ?? null);
   return loadConfig({ file, env: process.env, flags });
+}
+
+function wholeDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1 || days > 36_500)
+    throw new InvalidArgumentError('must be a whole number of days, from 1 to 36500');
+  return days;
 }
 
 function camelCase(flag: string): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate as tick } from 'node:timers/promises';
-import { Admission, Serial } from './concurrency.ts';
+import { Admission, forEachLimited, Serial } from './concurrency.ts';
 
 describe('Serial', () => {
   it('runs one task of a key at a time, in order, whatever became of the one before', async () => {
@@ -29,6 +29,15 @@ describe('Serial', () => {
     assert.equal(await serial.run(2, async () => 'done'), 'done');
     first.resolve();
     await waiting;
+  });
+
+  it('tells which keys are busy', async () => {
+    const serial = new Serial<number>();
+    const task = serial.run(1, () => tick());
+    assert.deepEqual([serial.isBusy(1), serial.isBusy(2)], [true, false]);
+    await task;
+    await serial.idle();
+    assert.equal(serial.isBusy(1), false);
   });
 
   it('tells when nothing runs any more', async () => {
@@ -67,5 +76,57 @@ describe('Admission', () => {
     const admission = new Admission(1);
     await assert.rejects(admission.run(async () => Promise.reject(new Error('no'))));
     assert.equal(await admission.run(async () => 7), 7);
+  });
+
+  it('gives the place of a task on that leaves before its end, once', async () => {
+    const admission = new Admission(1);
+    const slow = Promise.withResolvers<void>();
+    const first = admission.run((leave) => {
+      leave();
+      leave();
+      return slow.promise;
+    });
+    let running = 0;
+    let most = 0;
+    const others = Array.from({ length: 3 }, () =>
+      admission.run(async () => {
+        most = Math.max(most, ++running);
+        await tick();
+        running--;
+      }),
+    );
+    await Promise.all(others);
+    assert.equal(most, 1);
+    slow.resolve();
+    await first;
+    assert.equal(await admission.run(async () => 'in'), 'in');
+  });
+});
+
+describe('forEachLimited', () => {
+  it('takes all items in order, as many at a time as allowed', async () => {
+    let running = 0;
+    let most = 0;
+    const order: number[] = [];
+    await forEachLimited([1, 2, 3, 4, 5, 6, 7], 3, async (item) => {
+      order.push(item);
+      most = Math.max(most, ++running);
+      await tick();
+      running--;
+    });
+    assert.deepEqual([order, most, running], [[1, 2, 3, 4, 5, 6, 7], 3, 0]);
+  });
+
+  it('rejects with a failure and begins no more', async () => {
+    const begun: number[] = [];
+    const failing = forEachLimited([1, 2, 3, 4, 5], 2, async (item) => {
+      begun.push(item);
+      await tick();
+      if (item === 1) throw new Error('one');
+    });
+    await assert.rejects(failing, /one/);
+    await tick();
+    await tick();
+    assert.deepEqual(begun, [1, 2]);
   });
 });

@@ -16,6 +16,11 @@ export class Serial<K> {
     return result;
   }
 
+  /** Whether a task of this key runs or waits. */
+  isBusy(key: K): boolean {
+    return this.#tails.has(key);
+  }
+
   /** Resolves when nothing runs any more. */
   async idle(): Promise<void> {
     while (this.#tails.size > 0) await Promise.all(this.#tails.values());
@@ -36,16 +41,39 @@ export class Admission {
     return this.#running === 0;
   }
 
-  async run<T>(task: () => Promise<T>): Promise<T> {
+  /** `task` may give its place to the next before it ends, by the function it is given. */
+  async run<T>(task: (leave: () => void) => Promise<T>): Promise<T> {
     if (this.#running >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running++;
-    try {
-      return await task();
-    } finally {
+    let isInside = true;
+    const leave = () => {
+      if (!isInside) return;
+      isInside = false;
       // The place is handed on, not freed and taken again, so that nobody can slip in between.
       const next = this.#waiting.shift();
       if (next) next();
       else this.#running--;
+    };
+    try {
+      return await task(leave);
+    } finally {
+      leave();
     }
   }
+}
+
+/** Runs `task` for each item, at most `limit` at a time. Rejects with the first failure, and begins no more then. */
+export async function forEachLimited<T>(
+  items: Iterable<T>,
+  limit: number,
+  task: (item: T) => Promise<unknown>,
+): Promise<void> {
+  // All workers take from one generator: whoever is free has the next item, and one that fails closes it.
+  const queue = (function* () {
+    yield* items;
+  })();
+  const work = async () => {
+    for (const item of queue) await task(item);
+  };
+  await Promise.all(Array.from({ length: limit }, work));
 }

@@ -37,6 +37,12 @@ export const catalogue = {
   unauthenticated: row(401, 'unauthenticated', 'Unauthorized', 'Send a valid API key or session.'),
   permission_denied: row(403, 'permission_denied', 'Permission denied', 'Use credentials that own the resource.'),
   vm_not_found: row(404, 'not_found', 'VM {id} not found', 'List the VMs to see which exist.'),
+  vm_not_owned: row(
+    403,
+    'permission_denied',
+    'VM {id} not found or not owned by the caller',
+    'Use credentials that own the VM.',
+  ),
   vm_exists: row(409, 'already_exists', 'VM {id} already exists', 'Choose another id.'),
   image_not_found: row(404, 'not_found', 'Image not found', 'List the images to see which exist.'),
   image_incomplete: row(400, 'failed_precondition', 'Image is missing kernel or rootfs', 'Upload the missing file.'),
@@ -82,12 +88,32 @@ export const catalogue = {
   ),
   payload_too_large: row(413, 'resource_exhausted', 'Body too large', 'Send less.'),
   insufficient_storage: row(507, 'resource_exhausted', 'Not enough disk space', 'Free disk space on the host.'),
+  host_disk_full: row(
+    507,
+    'resource_exhausted',
+    'The VM is paused because the disk of the host is full; it goes on by itself when there is space again',
+    'Free disk space on the host, or remove VMs.',
+  ),
   guest_unavailable: row(503, 'unavailable', 'The guest does not answer', 'Look at the console log; restart the VM.'),
   guest_interrupted: row(
     502,
     'unavailable',
     'The connection to the guest was lost; the command may have run and was not repeated',
     'Check in the VM what was done.',
+  ),
+  method_not_found: row(
+    404,
+    'unimplemented',
+    'Service not found: {name}',
+    'Look at the list of methods; names are case-sensitive.',
+  ),
+  route_not_found: row(404, 'not_found', 'Not Found', 'Check the path and the HTTP method.'),
+  container_not_found: row(404, 'not_found', 'Container not found', 'List the containers to see which exist.'),
+  containers_unavailable: row(
+    500,
+    'unavailable',
+    'The container engine does not answer',
+    'Check that Docker runs in the VM.',
   ),
   guest_rejected: row(400, 'invalid_argument', '{reason}', 'Correct the request.'),
   deadline_exceeded: row(504, 'deadline_exceeded', '{operation} took too long', 'Try again, or allow more time.'),
@@ -137,7 +163,17 @@ export class BerthError extends Error {
   }
 }
 
+/** SQLite's own number for it. */
+const sqliteFull = 13;
+
+/** Whether something failed because the file system it writes to has no space left. */
+export function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return ('code' in error && error.code === 'ENOSPC') || ('errcode' in error && error.errcode === sqliteFull);
+}
+
 /** Anything thrown, as a catalogue error: unknown failures become `internal` with the original kept as the cause. */
 export function toBerthError(error: unknown): BerthError {
-  return error instanceof BerthError ? error : new BerthError('internal', {}, error);
+  if (error instanceof BerthError) return error;
+  return new BerthError(isDiskFull(error) ? 'insufficient_storage' : 'internal', {}, error);
 }

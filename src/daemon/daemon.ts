@@ -10,9 +10,11 @@ import { ExecLogRows } from '../store/exec-log-rows.ts';
 import { type ApiKeyChoice, chooseApiKey } from './api-key.ts';
 import { openHost } from './host.ts';
 import { HostMonitor } from './host-monitor.ts';
-import { listen } from './listen.ts';
+import { listen, listenerOf } from './listen.ts';
+import { openMetald } from './metald.ts';
 import { notifySystemd } from './notify.ts';
 import type { Config } from './settings.ts';
+import { keepSpareSpace } from './spare-space.ts';
 
 export interface Daemon {
   /** URL of each listener by the API folder's name. */
@@ -34,7 +36,19 @@ export async function startDaemon(
   { announce }: { readonly announce: (line: string) => void },
 ): Promise<Daemon> {
   const { home } = config;
-  const log: Log = pino({ level: config['log.level'] }, pino.destination({ fd: 2, sync: false }));
+  let countLogLine: (level: string) => void = () => {};
+  const log: Log = pino(
+    {
+      level: config['log.level'],
+      hooks: {
+        logMethod(args, write, level) {
+          countLogLine(pino.levels.labels[level] ?? String(level));
+          write.apply(this, args);
+        },
+      },
+    },
+    pino.destination({ fd: 2, sync: false }),
+  );
   await using stack = new AsyncDisposableStack();
   const host = await openHost(config, announce, log);
   stack.defer(() => host.close());
@@ -74,11 +88,23 @@ export async function startDaemon(
     log: log.child({ room: 'run-dat-sheesh' }),
   });
   stack.defer(() => app.close());
-  const urls = { 'run-dat-sheesh': await listen(app, config['listen.run_dat_sheesh']) };
+  const metald = await openMetald(config, host, log.child({ room: 'metald' }));
+  stack.defer(() => metald.close());
+  countLogLine = metald.countLogLine;
+  const operatorAddress = config['listen.metald_operator'];
+  const urls = {
+    'run-dat-sheesh': await listen(app, config['listen.run_dat_sheesh']),
+    metald: await listen(listenerOf(metald.server), config['listen.metald']),
+    ...(operatorAddress === ''
+      ? {}
+      : { 'metald-operator': await listen(listenerOf(metald.operatorServer), operatorAddress) }),
+  };
   await writeFileAtomic(listenersFile, `${JSON.stringify(urls, null, 2)}\n`);
+  await keepSpareSpace(home, log);
   await notifySystemd('READY=1', log);
   for (const [name, url] of Object.entries(urls)) announce(`${name}: ${url}`);
   announce(describeKey(key));
+  if (config.dev) announce('DEVELOPMENT MODE: whoever reaches the metald API is any customer they say they are');
   const running = stack.move();
   return {
     urls,
@@ -88,7 +114,10 @@ export async function startDaemon(
       if (stopVms) await host.vms.stopAll();
       // A command may run for minutes, and a service manager waits less.
       const interrupt = setTimeout(() => host.vms.interrupt(), graceMs);
-      const cut = setTimeout(() => app.server.closeAllConnections(), 2 * graceMs);
+      const cut = setTimeout(() => {
+        app.server.closeAllConnections();
+        metald.closeAllConnections();
+      }, 2 * graceMs);
       await running.disposeAsync();
       clearTimeout(interrupt);
       clearTimeout(cut);

@@ -4,9 +4,11 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../common/concurrency.ts';
 import type { Log } from '../common/log.ts';
+import type { Engine } from '../engine/engine.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
 import { createGuestClient } from '../guest/client.ts';
 import type { ImageStore } from '../image/images.ts';
+import type { Network } from '../net/network.ts';
 import { LoadedMemories } from '../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../store/database.ts';
 import { lockHome } from '../store/lock.ts';
@@ -19,6 +21,7 @@ import { openImages } from './images.ts';
 import { lockBridge, openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
 import type { Config } from './settings.ts';
+import { giveUpSpareSpace } from './spare-space.ts';
 import { claimUidBlock } from './uid-block.ts';
 
 /** Everything behind the APIs, on one data directory. */
@@ -26,6 +29,8 @@ export interface Host {
   readonly vms: Vms;
   readonly images: ImageStore;
   readonly db: Database;
+  readonly engine: Engine;
+  readonly network: Network;
   /** Finishes what is in flight and lets go of the data directory; VMs keep running. */
   close(): Promise<void>;
 }
@@ -50,6 +55,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
   await using stack = new AsyncDisposableStack();
   const lock = lockHome(home);
   stack.defer(() => lock.release());
+  await giveUpSpareSpace(home);
   const layout = new VmLayout(home);
   for (const dir of [layout.vmsRoot, layout.snapshotsRoot]) await mkdir(dir, { recursive: true, mode: 0o711 });
   const db = await openDatabase(join(home, 'berth.db'));
@@ -97,7 +103,10 @@ export async function openHost(config: Config, announce: (line: string) => void,
       quotas: hostQuotas(config, network.plan.ipv4Pool.size),
       defaultDiskMiB: config['disk.default_mib'],
       bootTimeoutMs: config['engine.boot_timeout_seconds'] * 1000,
+      bootSlotMs: config['engine.boot_slot_seconds'] * 1000,
       stopGraceMs: config['engine.stop_grace_seconds'] * 1000,
+      diskReserveMiB: config['disk.reserve_mib'],
+      reconcileIntervalMs: config['engine.reconcile_seconds'] * 1000,
       uidBase,
       cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
       memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,
@@ -118,5 +127,5 @@ export async function openHost(config: Config, announce: (line: string) => void,
   );
   stack.defer(() => service.close());
   const open = stack.move();
-  return { vms, images, db, close: () => open.disposeAsync() };
+  return { vms, images, db, engine, network, close: () => open.disposeAsync() };
 }

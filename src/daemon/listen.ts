@@ -1,13 +1,34 @@
 import { chmod, rm } from 'node:fs/promises';
-import { createConnection } from 'node:net';
-import type { FastifyInstance } from 'fastify';
+import { createConnection, type Server } from 'node:net';
 import { ConfigError } from './config.ts';
+
+/** A server, and how it begins to listen. */
+export interface Listener {
+  readonly server: Pick<Server, 'address'>;
+  listen(where: { readonly path: string } | { readonly host: string; readonly port: number }): Promise<unknown>;
+}
+
+/** A server of Node's own as a listener. */
+export function listenerOf(server: Server): Listener {
+  return {
+    server,
+    listen(where) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      server.once('error', reject);
+      server.listen(where, () => {
+        server.off('error', reject);
+        resolve();
+      });
+      return promise;
+    },
+  };
+}
 
 /**
  * Opens a listener at `host:port`, `[ipv6]:port` or `unix:/path` and returns its URL, with the port that was chosen when
  * port 0 was asked for. A socket file left by a daemon that is gone is replaced; one that answers is not.
  */
-export async function listen(app: FastifyInstance, address: string): Promise<string> {
+export async function listen(app: Listener, address: string): Promise<string> {
   if (address.startsWith('unix:')) {
     const path = address.slice('unix:'.length);
     if (await answers(path)) throw new ConfigError(`listen address unix:${path} is in use`);

@@ -5,16 +5,15 @@ import type { Config } from './settings.ts';
 
 const bytesPerMiB = 1024 * 1024;
 
-/** Idle sandboxes share processors well; memory is real, so it is not promised twice. */
+/** Idle sandboxes share processors well, and most leave most of their disk unwritten; memory is not promised twice. */
 const cpusPerCore = 16;
-const diskOvercommit = 10;
 
 /** What VMs may use: as configured, else from what the host really has. */
 export function hostQuotas(config: Config, addresses: number): Quotas {
   const { blocks, bsize } = statfsSync(config.home);
   const totalMemoryMiB = config['quota.total_memory_mib'] || Math.floor((totalmem() / bytesPerMiB) * 0.9);
   const minMemoryMiBPerVm = config['quota.min_memory_mib_per_vm'];
-  return {
+  const host = {
     maxVms: config['quota.max_vms'] || Math.min(addresses, Math.max(1, Math.floor(totalMemoryMiB / minMemoryMiBPerVm))),
     maxSnapshots: config['quota.max_snapshots'],
     maxCpusPerVm: config['quota.max_cpus_per_vm'],
@@ -23,6 +22,16 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
     maxDiskMiBPerVm: config['quota.max_disk_mib_per_vm'],
     totalCpus: config['quota.total_cpus'] || availableParallelism() * cpusPerCore,
     totalMemoryMiB,
-    totalDiskMiB: config['quota.total_disk_mib'] || Math.floor((blocks * bsize * diskOvercommit) / bytesPerMiB),
+    totalDiskMiB:
+      config['quota.total_disk_mib'] || Math.floor((blocks * bsize * config['quota.disk_overcommit']) / bytesPerMiB),
+  };
+  return {
+    ...host,
+    tenant: {
+      maxVms: config['quota.tenant_max_vms'] || host.maxVms,
+      totalCpus: config['quota.tenant_total_cpus'] || host.totalCpus,
+      totalMemoryMiB: config['quota.tenant_total_memory_mib'] || host.totalMemoryMiB,
+      totalDiskMiB: config['quota.tenant_total_disk_mib'] || host.totalDiskMiB,
+    },
   };
 }

@@ -8,6 +8,8 @@ import type { Duplex } from 'node:stream';
 export interface EngineDisk {
   /** Name within the VM, `[a-z][a-z0-9-]*`; the first disk is the guest's /dev/vda. */
   readonly name: string;
+  /** What the guest sees as the disk's serial number, 20 characters of it; default the name. */
+  readonly serial?: string;
   /** Absolute path of the image file. */
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
@@ -96,7 +98,8 @@ export interface EngineCaptured {
 /** Bytes in a page of guest memory. */
 export const memoryPageBytes = 4096;
 
-export type EngineState = 'running' | 'paused' | 'absent';
+/** `stalled`: the engine itself holds the guest, because a write to its disk found the host's file system full. */
+export type EngineState = 'running' | 'paused' | 'stalled' | 'absent';
 
 export interface EngineObservation {
   readonly state: EngineState;
@@ -126,9 +129,19 @@ export interface EngineExit {
 }
 
 export interface EngineUsage {
+  readonly pid: number;
   /** CPU time used so far. */
   readonly cpuMicros: number;
   readonly residentBytes: number;
+  /** By the names of the spec's disks; what the guest asked for, since the process began. */
+  readonly disks: ReadonlyMap<string, EngineDiskUsage>;
+}
+
+export interface EngineDiskUsage {
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly reads: number;
+  readonly writes: number;
 }
 
 export interface Engine {
@@ -173,10 +186,14 @@ export interface Engine {
    */
   observe(id: string, dir: string): Promise<EngineObservation>;
 
-  /** Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends. */
-  watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void>;
+  /**
+   * Begins watching a live VM (after `start`, or after a daemon restart): `onExit` fires once when it ends, `onChange`
+   * whenever its guest was held or let go, by whomever. What it is then, `observe` tells.
+   */
+  watch(id: string, dir: string, onExit: (exit: EngineExit) => void, onChange?: () => void): Promise<void>;
 
   pause(id: string, dir: string): Promise<void>;
+  /** Lets a guest go on that is paused or stalled; one whose host is still full stalls again at its next write. */
   resume(id: string, dir: string): Promise<void>;
 
   /** Presses the ACPI power button. Returns at once; the guest may ignore it. */
@@ -199,7 +216,11 @@ export interface Engine {
   /** Path of the engine's own log. */
   engineLog(dir: string): string;
 
+  /** Null when there is no process. */
   usage(id: string, dir: string): Promise<EngineUsage | null>;
+
+  /** Path of the socket that the process is controlled by. */
+  controlSocket(dir: string): string;
 
   /** Ids of all VMs under `vmsRoot` (their directories' parent) with a live process, whether or not the store knows them. */
   listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>>;

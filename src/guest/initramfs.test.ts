@@ -98,21 +98,23 @@ test('modules are collected dependencies first, whatever they are compressed wit
   const net = moduleFile(['depends=virtio']);
   const image = await imageOf('compressed', {
     [`${directory}/modules.dep`]:
-      'kernel/virtio_blk.ko.gz: x\nkernel/virtio_net.ko.zst:\nkernel/virtio.ko:\nkernel/virtio_ring.ko:\nkernel/unwanted.ko:\n',
+      'kernel/virtio_blk.ko.gz: x\nkernel/virtio_net.ko.zst:\nkernel/virtio.ko:\nkernel/virtio_ring.ko:\nkernel/virtio_rng.ko:\nkernel/unwanted.ko:\n',
     [`${directory}/kernel/virtio_blk.ko.gz`]: gzipSync(blk),
     [`${directory}/kernel/virtio_net.ko.zst`]: zstdCompressSync(net),
     [`${directory}/kernel/virtio.ko`]: moduleFile(['depends=virtio_ring']),
     [`${directory}/kernel/virtio_ring.ko`]: moduleFile(['depends=']),
+    [`${directory}/kernel/virtio_rng.ko`]: moduleFile(['depends=virtio']),
     [`${directory}/kernel/unwanted.ko`]: moduleFile([]),
   });
   const modules = await collectModules(image, RELEASE);
   assert.deepEqual(
-    modules.map(({ file, late }) => [file, late]),
+    modules.map(({ file, phase }) => [file, phase]),
     [
-      ['virtio_ring.ko', false],
-      ['virtio.ko', false],
-      ['virtio_blk.ko', false],
-      ['virtio_net.ko', true],
+      ['virtio_ring.ko', 'early'],
+      ['virtio.ko', 'early'],
+      ['virtio_blk.ko', 'early'],
+      ['virtio_net.ko', 'network'],
+      ['virtio_rng.ko', 'late'],
     ],
   );
   assert.ok(modules[2]?.data.equals(blk));

@@ -24,7 +24,7 @@ export interface InitramfsInput {
 export async function buildInitramfs(input: InitramfsInput): Promise<Buffer> {
   const release = await kernelRelease(input.kernel);
   const modules = release === null ? [] : await collectModules(input.rootfs, release);
-  const order = modules.map((module) => `${module.late ? 'late' : 'early'} ${module.file}\n`).join('');
+  const order = modules.map((module) => `${module.phase} ${module.file}\n`).join('');
   const entries: CpioEntry[] = [
     { name: 'dev', mode: DIRECTORY },
     // The kernel opens the console for init before anything is mounted.

@@ -15,35 +15,21 @@ export interface KernelModule {
   readonly file: string;
   /** Uncompressed. */
   readonly data: Buffer;
-  /** Not needed to mount the root file system and answer the host: loaded afterwards. */
-  readonly late: boolean;
+  readonly phase: LoadPhase;
 }
-
-interface Wanted {
-  readonly name: string;
-  readonly late: boolean;
-}
-
-const early = (name: string): Wanted => ({ name, late: false });
-const late = (name: string): Wanted => ({ name, late: true });
 
 /**
- * In this order. Most kernels have some of them built in, or not at all; dependencies are added by themselves. The network
- * driver comes first among the late ones: the host sets the network up as soon as the guest answers.
+ * `early`: needed to mount the root file system and answer the host. `network`: loaded after that, and waited for by the
+ * host, which sets the network up. `late`: when nothing else is to be done.
  */
-const wanted: readonly Wanted[] = [
-  early('virtio_mmio'),
-  early('virtio_pci'),
-  early('virtio_blk'),
-  early('virtio_console'),
-  early('ext4'),
-  late('virtio_net'),
-  late('virtio_rng'),
-  late('evdev'),
-  late('button'),
-  late('virtio_balloon'),
-  late('overlay'),
-];
+export type LoadPhase = 'early' | 'network' | 'late';
+
+/** In this order. Most kernels have some of them built in, or not at all; dependencies are added by themselves. */
+const wanted: Readonly<Record<LoadPhase, readonly string[]>> = {
+  early: ['virtio_mmio', 'virtio_pci', 'virtio_blk', 'virtio_console', 'ext4'],
+  network: ['virtio_net'],
+  late: ['virtio_rng', 'evdev', 'button', 'virtio_balloon', 'overlay'],
+};
 
 const inflateGzip = promisify(gunzip);
 const inflateZstd = promisify(zstdDecompress);
@@ -122,15 +108,16 @@ export async function collectModules(rootfs: string, release: string): Promise<r
   if (found === null) return [];
   const { directory, index } = found;
   const collected = new Map<string, KernelModule>();
-  const collect = async ({ name, late: isLate }: Wanted): Promise<void> => {
+  const collect = async (name: string, phase: LoadPhase): Promise<void> => {
     const path = index.get(name);
     if (path === undefined || collected.has(name)) return;
     const packed = await debugfsRead(rootfs, `${directory}/${path}`);
     if (packed === null) throw new Error(`module ${path} is listed in the image but missing`);
     const data = await inflate(path, packed);
-    for (const dependency of moduleDependencies(data)) await collect({ name: dependency, late: isLate });
-    collected.set(name, { file: `${name}.ko`, data, late: isLate });
+    for (const dependency of moduleDependencies(data)) await collect(dependency, phase);
+    collected.set(name, { file: `${name}.ko`, data, phase });
   };
-  for (const module of wanted) await collect(module);
+  for (const phase of ['early', 'network', 'late'] as const)
+    for (const name of wanted[phase]) await collect(name, phase);
   return [...collected.values()];
 }

@@ -1,6 +1,16 @@
 import { createHash } from 'node:crypto';
-import { type BridgePlan, linkLocalOf } from './bridge-plan.ts';
-import { type Link, listLinkNames, permanentNeighbours, runIpBatch, runIpRemovals, showLink } from './ip-link.ts';
+import { type BridgePlan, bridgeMacPrefix, linkLocalOf } from './bridge-plan.ts';
+import {
+  ipJson,
+  type Link,
+  listLinkNames,
+  permanentNeighbours,
+  runIpBatch,
+  runIpRemovals,
+  showLink,
+} from './ip-link.ts';
+import type { RateLimit } from './network.ts';
+import { limitTaps } from './rate-limit.ts';
 import type { VmRules } from './vm-rules.ts';
 
 /** The bridge and its taps, as interfaces of the host. Which packets pass is not decided here. */
@@ -14,7 +24,7 @@ export class BridgeHost {
     this.#plan = plan;
     // Made from the name: the mark by which a bridge is known as ours, and the same gateway MAC after every restart.
     const digest = createHash('sha256').update(`berth bridge ${bridge}`).digest('hex');
-    this.#mac = `02:be:${(digest.slice(0, 8).match(/../g) ?? []).join(':')}`;
+    this.#mac = `${bridgeMacPrefix}${(digest.slice(0, 8).match(/../g) ?? []).join(':')}`;
   }
 
   /** Makes the bridge what it should be. Throws when there is an interface of that name which is not ours. */
@@ -63,6 +73,7 @@ export class BridgeHost {
         `link set dev ${tap} up`,
         ...this.#neighbours(vm).map((entry) => `neigh replace ${entry}`),
       ]);
+      await limitTaps(rxLimits([vm]));
     } catch (error) {
       await runIpRemovals([...(made ? await this.#tapRemoval(tap) : []), ...this.#neighbourRemovals(vm)]);
       throw error;
@@ -80,9 +91,48 @@ export class BridgeHost {
 
   async isPlugged(tap: string): Promise<boolean> {
     const link = await showLink(tap);
-    return (
-      link?.master === this.#bridge && link.flags.includes('UP') && link.linkinfo?.info_slave_data?.isolated === true
-    );
+    return link !== null && this.#isPort(link);
+  }
+
+  #isPort({ master, flags, linkinfo }: Link): boolean {
+    return master === this.#bridge && flags.includes('UP') && linkinfo?.info_slave_data?.isolated === true;
+  }
+
+  #isInOrder(bridge: Link | undefined): boolean {
+    const present = (bridge?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+    return bridge?.flags.includes('UP') === true && this.#addresses().every((address) => present.includes(address));
+  }
+
+  /**
+   * Looks at bridge and taps, and puts back in order what can be. `lost` are the taps that are gone: only the process that
+   * had one could have brought it back.
+   */
+  async mend(
+    vms: readonly VmRules[],
+  ): Promise<{ readonly mended: readonly string[]; readonly lost: readonly string[] }> {
+    const links = new Map((await ipJson<Link>(['-d', 'addr', 'show'])).map((link) => [link.ifname, link]));
+    const mended: string[] = [];
+    if (!this.#isInOrder(links.get(this.#bridge))) {
+      await this.ensureBridge();
+      await this.syncNeighbours(vms);
+      mended.push(this.#bridge);
+    }
+    const lost: string[] = [];
+    for (const vm of vms) {
+      const link = links.get(vm.tap);
+      if (link === undefined) lost.push(vm.tap);
+      else if (!this.#isPort(link)) {
+        await this.plug(vm, null);
+        mended.push(vm.tap);
+      }
+    }
+    return { mended, lost };
+  }
+
+  /** Gives the taps of `vms` that are there their limits. */
+  async syncLimits(vms: readonly VmRules[]): Promise<void> {
+    const present = new Set(await this.listTaps());
+    await limitTaps(rxLimits(vms.filter(({ tap }) => present.has(tap))));
   }
 
   /**
@@ -147,5 +197,9 @@ export class BridgeHost {
 }
 
 function addressesOf(vm: VmRules): readonly string[] {
-  return vm.ipv6 === null ? [vm.ipv4] : [vm.ipv4, vm.ipv6, linkLocalOf(vm.mac)];
+  return [...(vm.ipv4 === null ? [] : [vm.ipv4]), ...(vm.ipv6 === null ? [] : [vm.ipv6, linkLocalOf(vm.mac)])];
+}
+
+function rxLimits(vms: readonly VmRules[]): ReadonlyMap<string, RateLimit> {
+  return new Map(vms.flatMap(({ tap, rxLimit }) => (rxLimit === null ? [] : [[tap, rxLimit]])));
 }

@@ -318,6 +318,46 @@ test('rules that somebody else flushed come back with the next change', async ()
   assert.deepEqual(await reachable(guests.listed, destinations), [world4[0], world6[0]]);
 });
 
+test('verifying finds nothing to do where nobody changed anything', async () => {
+  const before = await host.run('nft', 'list', 'ruleset');
+  assert.deepEqual(await host.do('call', 'main', 'verify', all), []);
+  assert.equal(await host.run('nft', 'list', 'ruleset'), before);
+});
+
+for (const [what, change] of [
+  ['flushed everything', ['flush', 'ruleset']],
+  ['let a VM out', ['insert', 'rule', 'inet', `berth_${bridge}`, 'from_guest', 'accept']],
+  ['took a VM its way out', ['flush', 'chain', 'inet', `berth_${bridge}`, `vm_${vms.listed.tap}`]],
+  [
+    'let a VM speak with an address of another',
+    ['add', 'element', 'bridge', `berth_${bridge}`, 'senders4', `{ "berth0-2" . ${vms.closed.mac} . 172.16.0.4 }`],
+  ],
+] as const) {
+  test(`rules are put back when somebody ${what}`, async () => {
+    const rulesOf = async () => (await host.run('nft', '-s', 'list', 'ruleset')).split('\n').toSorted();
+    const before = await rulesOf();
+    await host.run('nft', ...change);
+    assert.notDeepEqual(await rulesOf(), before);
+    assert.deepEqual(await host.do('call', 'main', 'verify', all), []);
+    assert.deepEqual(await rulesOf(), before);
+  });
+}
+
+test('bridge and taps are put back in order, and a tap that is gone is reported', async () => {
+  const { listed: vm, open } = vms;
+  await host.ip(`link set ${vm.tap} nomaster`, `link set ${open.tap} type bridge_slave isolated off`);
+  await host.ip(`link set ${bridge} down`, `addr flush dev ${bridge}`);
+  await host.run('sysctl', '-q', 'net.ipv4.ip_forward=0');
+  const gone = vmAt('172.16.0.13', closed);
+  assert.equal(await host.do('call', 'main', 'attach', gone), undefined);
+  await host.ip(`link del ${gone.tap}`);
+  assert.deepEqual(await host.do('call', 'main', 'verify', [...all, gone]), [gone.vmId]);
+  assert.deepEqual(await reachable(guests.listed, destinations), [world4[0], world6[0]]);
+  assert.equal(await host.do('call', 'main', 'attached', open), true);
+  assert.equal(await host.do('call', 'main', 'detach', gone), undefined);
+  assert.deepEqual(await host.do('call', 'main', 'verify', all), []);
+});
+
 test('a second bridge beside the first touches nothing of it', async (t) => {
   const other = createBridgePlan({ bridge: 'berth1', address4: '172.17.0.1/24', address6: null, resolver: false });
   const vm: VmNetwork = {

@@ -7,10 +7,12 @@ import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
 import { canonicalAddress } from './cidr.ts';
 import { diagnoseBridge } from './diagnose.ts';
 import { enableForwarding } from './forwarding.ts';
-import type { Network, VmNetwork } from './network.ts';
+import type { Network, Traffic, VmNetwork } from './network.ts';
 import { applyNft, hasNftElement } from './nft.ts';
+import { isSameListing, listRuleset, listTables, type NftListing } from './nft-listing.ts';
 import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
+import { readTraffic } from './traffic.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
 
 export interface BridgeNetworkOptions {
@@ -47,6 +49,8 @@ class BridgeNetwork implements Network {
   readonly #serial = new Serial<'host'>();
   /** The VMs whose rules are in the tables, by tap; null before the first reconcile. */
   #vms: ReadonlyMap<string, VmRules> | null = null;
+  /** How the tables are listed while they hold the rules of `vms` and nothing else. */
+  #listed: { readonly vms: ReadonlyMap<string, VmRules> | null; readonly listing: NftListing } | null = null;
 
   constructor(options: BridgeNetworkOptions) {
     const { bridge, address4, address6, resolver, stateDir, log } = options;
@@ -88,6 +92,7 @@ class BridgeNetwork implements Network {
       const strays = await this.#host.removeOtherTaps(new Set(vms.map(({ tap }) => tap)));
       if (strays.length > 0) this.#log.info({ taps: strays }, 'removed taps that belong to no VM');
       await this.#host.syncNeighbours(rules);
+      await this.#host.syncLimits(rules);
       await this.#resolver?.start();
     });
   }
@@ -128,8 +133,27 @@ class BridgeNetwork implements Network {
     });
   }
 
+  verify(vms: readonly VmNetwork[]): Promise<readonly string[]> {
+    return this.#change('verify', async () => {
+      const rules = [...this.#known().values()];
+      if (!(await this.#areRulesInPlace(rules))) {
+        this.#log.warn({ table: this.#settings.table }, 'somebody changed the rules of the VMs; putting them back');
+        await applyNft(fullRuleset(this.#settings, rules));
+      }
+      await enableForwarding(this.plan.gateway6 !== null);
+      const { mended, lost } = await this.#host.mend(rules);
+      if (mended.length > 0) this.#log.warn({ interfaces: mended }, 'put interfaces of VMs back in order');
+      if (lost.length > 0) this.#log.warn({ taps: lost }, 'taps of VMs are gone');
+      return vms.filter(({ tap }) => lost.includes(tap)).map(({ vmId }) => vmId);
+    });
+  }
+
   nic(vm: VmNetwork): EngineNic {
     return { name: 'net0', backend: { kind: 'tap', tap: vm.tap }, mac: vm.mac };
+  }
+
+  traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>> {
+    return readTraffic(taps);
   }
 
   listTaps(): Promise<readonly string[]> {
@@ -173,6 +197,15 @@ class BridgeNetwork implements Network {
       await applyNft(fullRuleset(this.#settings, [...vms.values()]));
     }
     this.#vms = vms;
+  }
+
+  async #areRulesInPlace(rules: readonly VmRules[]): Promise<boolean> {
+    const { table } = this.#settings;
+    if (this.#listed?.vms !== this.#vms) {
+      const listing = await listRuleset(table, fullRuleset(this.#settings, rules));
+      this.#listed = { vms: this.#vms, listing };
+    }
+    return isSameListing(await listTables(table), this.#listed.listing);
   }
 
   #known(): ReadonlyMap<string, VmRules> {

@@ -3,6 +3,9 @@ import { createAddressPool } from './address-pool.ts';
 import { type Cidr, containsAddress, formatAddress, networkOf, parseAddress, readInterface } from './cidr.ts';
 import type { NetworkPlan } from './network.ts';
 
+/** The MACs of bridges begin like this. */
+export const bridgeMacPrefix = '02:be:';
+
 /** Linux' limit on interface names, without the terminating zero. */
 const maxInterfaceName = 15;
 
@@ -77,11 +80,16 @@ export function createBridgePlan(options: BridgePlanOptions): BridgePlan {
     tapFor: (ipv4) => `${tapPrefix}${hostOf(ipv4).toString(16)}`,
     holds: ({ tap, mac, ipv4, ipv6 }) =>
       tapPattern.test(tap) &&
-      /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac) &&
+      isGuestMac(mac) &&
       isGuestAddress(network4, gateway4.address, ipv4) &&
       isHost(parseAddress(ipv4).address - network4.address, hostBits) &&
       (ipv6 === null || (gateway6 !== null && network6 !== null && isGuestAddress(network6, gateway6.address, ipv6))),
   };
+}
+
+/** Unicast, and none that a bridge of ours could have. */
+export function isGuestMac(mac: string): boolean {
+  return /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/.test(mac) && !mac.startsWith(bridgeMacPrefix);
 }
 
 /** 02:00 (unicast, locally administered) and the address's four bytes: unique wherever the address is. */

@@ -9,6 +9,17 @@ export interface Egress {
   readonly allow: readonly string[];
 }
 
+/** A token bucket for one direction. */
+export interface RateLimit {
+  readonly bytesPerSecond: number;
+  /** What may pass at once after a pause; raised to 128 KiB, which the largest packet of a guest fits into. */
+  readonly burstBytes: number;
+}
+
+/** Which of its addresses an interface uses; packets of the other family do not pass. */
+export type IpFamilies = 'dual' | 'ipv4' | 'ipv6';
+
+/** One network interface of a VM. */
 export interface VmNetwork {
   readonly vmId: string;
   /** Tap device name, unique on the host, at most 15 characters. */
@@ -19,10 +30,29 @@ export interface VmNetwork {
   /** uid that may open the tap, null for root. */
   readonly uid: number | null;
   readonly egress: Egress;
+  /** Default `dual`. */
+  readonly families?: IpFamilies;
+  /**
+   * Addresses of the VM's other interfaces. A guest with two in one network sends from any of its addresses through the
+   * first (what an address is bound to is the machine, on Linux), so they may come from this interface too.
+   */
+  readonly otherAddresses?: readonly string[];
+  /** Of what comes to the guest; omitted or null: no limit. */
+  readonly rxLimit?: RateLimit | null;
+  /** Of what the guest sends; after a pause a second's worth may pass beside the burst. */
+  readonly txLimit?: RateLimit | null;
 }
 
-/** What a VM is known by on the network for as long as it holds it. */
+/** What an interface is known by on the network for as long as its VM holds it. */
 export type Lease = Pick<VmNetwork, 'tap' | 'mac' | 'ipv4' | 'ipv6'>;
+
+/** As the guest sees it: received is what came to it. */
+export interface Traffic {
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+}
 
 export interface AddressPool {
   /** Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses. */
@@ -72,7 +102,16 @@ export interface Network {
   /** True when tap and rules of the VM are in place; where the plan does not hold its lease, while its tap is there. */
   attached(vm: VmNetwork): Promise<boolean>;
 
+  /**
+   * Looks whether what was attached is still there, `vms` being all of it, and puts back what somebody else changed. Ids of
+   * the VMs whose tap is gone are returned: a running process cannot be given another.
+   */
+  verify(vms: readonly VmNetwork[]): Promise<readonly string[]>;
+
   nic(vm: VmNetwork): EngineNic;
+
+  /** What went through the taps, by their names, since they were made; those that are not there are left out. */
+  traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>>;
 
   /** Names of tap devices on the host that carry our prefix. */
   listTaps(): Promise<readonly string[]>;

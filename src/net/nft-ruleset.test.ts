@@ -30,20 +30,39 @@ test("a VM's rules bind its tap to its addresses and lead to its list", () => {
     'add element bridge t arp_senders { "berth0-2" . 02:00:ac:10:00:02 . 02:00:ac:10:00:02 . 172.16.0.2 }',
     'add element bridge t senders4 { "berth0-2" . 02:00:ac:10:00:02 . 172.16.0.2 }',
     'add element bridge t senders6 { "berth0-2" . 02:00:ac:10:00:02 . fd62::2 }',
-    'add element bridge t solicitors6 { "berth0-2" . 02:00:ac:10:00:02 . fd62::2, "berth0-2" . 02:00:ac:10:00:02 . fe80::acff:fe10:2 }',
+    'add element bridge t solicitors6 { "berth0-2" . 02:00:ac:10:00:02 . fd62::2 }',
+    'add element bridge t solicitors6 { "berth0-2" . 02:00:ac:10:00:02 . fe80::acff:fe10:2 }',
     'add element inet t egress4 { 172.16.0.2 : jump vm_berth0-2 }',
     'add element inet t egress6 { fd62::2 : jump vm_berth0-2 }',
   ]);
 });
 
+test('an interface of one family, beside others of its VM, sends from its own and their addresses of that family', () => {
+  const otherAddresses = ['172.16.0.9', 'FD62::9'];
+  const rules = (families: 'ipv4' | 'ipv6') => addVm('t', readVmRules(plan, { ...vm, families, otherAddresses }));
+  assert.doesNotMatch(rules('ipv4'), /fd62|egress6|senders6/i);
+  assert.match(rules('ipv4'), /senders4 \{ "berth0-2" \. 02:00:ac:10:00:02 \. 172\.16\.0\.9 \}/);
+  assert.doesNotMatch(rules('ipv6'), /172\.16|egress4|senders4|arp/);
+  assert.match(rules('ipv6'), /solicitors6 \{ "berth0-2" \. 02:00:ac:10:00:02 \. fd62::9 \}/);
+});
+
+test('what a VM sends is limited by a bucket that holds the largest packet', () => {
+  const rules = addVm('t', readVmRules(plan, { ...vm, txLimit: { bytesPerSecond: 5000, burstBytes: 1 } }));
+  assert.match(rules, /^add limit bridge t tx_berth0-2 \{ rate over 5000 bytes\/second burst 131072 bytes ; \}$/m);
+  assert.match(rules, /^add element bridge t tx_limits \{ "berth0-2" : "tx_berth0-2" \}$/m);
+  for (const bytesPerSecond of [0, 999, 1.5, 1e12, Number.NaN])
+    assert.throws(() => readVmRules(plan, { ...vm, rxLimit: { bytesPerSecond, burstBytes: 0 } }), /rate limit/);
+});
+
 test('removing takes out every element that adding put in, and the chain last', () => {
-  const rules = readVmRules(plan, vm);
+  const rules = readVmRules(plan, { ...vm, txLimit: { bytesPerSecond: 5000, burstBytes: 1 } });
   const added = addVm('t', rules).match(/^add element .*$/gm) ?? [];
   const removed = removeVm('t', rules).trim().split('\n');
   assert.deepEqual(removed, [
     ...added.map((line) => line.replace(/^add/, 'delete')),
     'flush chain inet t vm_berth0-2',
     'delete chain inet t vm_berth0-2',
+    'delete limit bridge t tx_berth0-2',
   ]);
 });
 

@@ -41,7 +41,12 @@ export function removeTables(table: string): string {
 
 /** Adds a VM to the tables. */
 export function addVm(table: string, vm: VmRules): string {
-  return [...egressChain(table, vm), ...elements(table, vm).map((element) => `add element ${element}`), ''].join('\n');
+  return [
+    ...txLimit(table, vm),
+    ...egressChain(table, vm),
+    ...elements(table, vm).map((element) => `add element ${element}`),
+    '',
+  ].join('\n');
 }
 
 /** Removes what {@link addVm} added. */
@@ -50,6 +55,7 @@ export function removeVm(table: string, vm: VmRules): string {
   return [
     ...elements(table, vm).map((element) => `delete element ${element}`),
     ...(hasEgress(vm) ? [`flush chain ${chain}`, `delete chain ${chain}`] : []),
+    ...(vm.txLimit === null ? [] : [`delete limit bridge ${table} ${limitOf(vm)}`]),
     '',
   ].join('\n');
 }
@@ -61,6 +67,17 @@ export function witnessElement(table: string, vm: VmRules): string {
 
 function chainOf(vm: VmRules): string {
   return `vm_${vm.tap}`;
+}
+
+function limitOf(vm: VmRules): string {
+  return `tx_${vm.tap}`;
+}
+
+function txLimit(table: string, vm: VmRules): readonly string[] {
+  if (vm.txLimit === null) return [];
+  const { bytesPerSecond, burstBytes } = vm.txLimit;
+  const bucket = `{ rate over ${bytesPerSecond} bytes/second burst ${burstBytes} bytes ; }`;
+  return [`add limit bridge ${table} ${limitOf(vm)} ${bucket}`];
 }
 
 function egressChain(table: string, vm: VmRules): readonly string[] {
@@ -84,17 +101,20 @@ function elements(table: string, vm: VmRules): readonly string[] {
   const port = `"${vm.tap}" . ${vm.mac}`;
   const identity = [
     witnessElement(table, vm),
-    `bridge ${table} arp_senders { ${port} . ${vm.mac} . ${vm.ipv4} }`,
-    `bridge ${table} senders4 { ${port} . ${vm.ipv4} }`,
+    ...vm.senders4.flatMap((address) => [
+      `bridge ${table} arp_senders { ${port} . ${vm.mac} . ${address} }`,
+      `bridge ${table} senders4 { ${port} . ${address} }`,
+    ]),
+    ...vm.senders6.flatMap((address) => [
+      `bridge ${table} senders6 { ${port} . ${address} }`,
+      `bridge ${table} solicitors6 { ${port} . ${address} }`,
+    ]),
   ];
-  if (vm.ipv6 !== null) {
-    identity.push(
-      `bridge ${table} senders6 { ${port} . ${vm.ipv6} }`,
-      `bridge ${table} solicitors6 { ${port} . ${vm.ipv6}, ${port} . ${linkLocalOf(vm.mac)} }`,
-    );
-  }
+  if (vm.ipv6 !== null) identity.push(`bridge ${table} solicitors6 { ${port} . ${linkLocalOf(vm.mac)} }`);
+  if (vm.txLimit !== null) identity.push(`bridge ${table} tx_limits { "${vm.tap}" : "${limitOf(vm)}" }`);
   if (!hasEgress(vm)) return identity;
-  const egress = [`inet ${table} egress4 { ${vm.ipv4} : jump ${chainOf(vm)} }`];
+  const egress: string[] = [];
+  if (vm.ipv4 !== null) egress.push(`inet ${table} egress4 { ${vm.ipv4} : jump ${chainOf(vm)} }`);
   if (vm.ipv6 !== null) egress.push(`inet ${table} egress6 { ${vm.ipv6} : jump ${chainOf(vm)} }`);
   return [...identity, ...egress];
 }
@@ -108,8 +128,11 @@ function bridgeTable({ table, plan }: RulesetSettings): string {
   set senders4 { typeof iifname . ether saddr . ip saddr; }
   set senders6 { typeof iifname . ether saddr . ip6 saddr; }
   set solicitors6 { typeof iifname . ether saddr . ip6 saddr; }
+  map tx_limits { type ifname : limit; }
 
   chain from_guest {
+    # What is over a VM's limit is gone before anything else is made of it.
+    limit name iifname map @tx_limits drop
     # Guests may ask for the gateway and nobody else. The host never asks: it has permanent entries for its VMs.
     ether type arp arp htype 1 arp ptype ip arp operation request arp daddr ip ${plan.gateway4} iifname . ether saddr . arp saddr ether . arp saddr ip @arp_senders accept
     # Options: source routes would have the host send the packet on to where the allow list was not asked about.

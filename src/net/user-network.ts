@@ -1,9 +1,9 @@
 import { BerthError } from '../common/errors.ts';
 import type { EngineNic } from '../engine/engine.ts';
 import { createAddressPool } from './address-pool.ts';
-import { macOf } from './bridge-plan.ts';
+import { isGuestMac, macOf } from './bridge-plan.ts';
 import { containsAddress, parseAddress, readCidr } from './cidr.ts';
-import type { Egress, Network, NetworkPlan, VmNetwork } from './network.ts';
+import type { Egress, Network, NetworkPlan, Traffic, VmNetwork } from './network.ts';
 
 export interface UserNetworkOptions {
   /**
@@ -40,7 +40,8 @@ const plan: NetworkPlan = {
   ipv6For: () => null,
   macFor: (ipv4) => macOf(parseAddress(ipv4).address),
   tapFor: (ipv4) => `user-${(parseAddress(ipv4).address - network.address).toString(16)}`,
-  holds: ({ ipv4, ipv6 }) => ipv6 === null && containsAddress(network, 4, parseAddress(ipv4).address),
+  holds: ({ mac, ipv4, ipv6 }) =>
+    isGuestMac(mac) && ipv6 === null && containsAddress(network, 4, parseAddress(ipv4).address),
 };
 
 class UserNetwork implements Network {
@@ -56,6 +57,7 @@ class UserNetwork implements Network {
 
   async attach(vm: VmNetwork): Promise<void> {
     this.#isRestricted(vm.egress);
+    if (vm.rxLimit || vm.txLimit) throw new BerthError('unsupported', { feature: 'A rate limit (it needs root)' });
   }
 
   async detach(): Promise<void> {}
@@ -64,8 +66,17 @@ class UserNetwork implements Network {
     return true;
   }
 
+  async verify(): Promise<readonly string[]> {
+    return [];
+  }
+
   nic(vm: VmNetwork): EngineNic {
     return { name: 'net0', backend: { kind: 'user', restrict: this.#isRestricted(vm.egress) }, mac: vm.mac };
+  }
+
+  /** Nobody counts what goes through QEMU's own network. */
+  async traffic(): Promise<ReadonlyMap<string, Traffic>> {
+    return new Map();
   }
 
   async listTaps(): Promise<readonly string[]> {

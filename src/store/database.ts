@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
-import { Kysely } from 'kysely';
+import { Kysely, sql } from 'kysely';
+import { isDiskFull } from '../common/errors.ts';
 import { migrate } from './migrations.ts';
 import type { Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
@@ -13,9 +14,29 @@ export async function openDatabase(path: string): Promise<Database> {
   const db = new Kysely<Schema>({ dialect: sqliteDialect(path) });
   try {
     await migrate(db);
+    await takeSpace(db);
   } catch (error) {
     await db.destroy();
     throw error;
   }
   return db;
+}
+
+/** Bytes that the database and its log are made large enough for. */
+const takenBytes = 1024 * 1024;
+
+/**
+ * Makes the file and its log larger than they need to be, so that changes can be written while the disk is full: a removal
+ * that makes room is one. On a disk that is full already, what is there has to do.
+ */
+async function takeSpace(db: Database): Promise<void> {
+  try {
+    await sql`CREATE TABLE IF NOT EXISTS spare (filler BLOB)`.execute(db);
+    await sql`INSERT INTO spare VALUES (zeroblob(${takenBytes}))`.execute(db);
+    await sql`PRAGMA wal_checkpoint(RESTART)`.execute(db);
+    await sql`DROP TABLE spare`.execute(db);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    await sql`DROP TABLE IF EXISTS spare`.execute(db);
+  }
 }

@@ -94,6 +94,71 @@ const migrations: readonly (readonly string[])[] = [
     ) STRICT`,
   ],
   [
+    // Several network interfaces for each VM, with the leases in a table of their own; disks and kernels of the creator's.
+    `ALTER TABLE vms RENAME TO vms_1`,
+    `CREATE TABLE vms (
+      seq INTEGER PRIMARY KEY AUTOINCREMENT,
+      id TEXT NOT NULL UNIQUE,
+      name TEXT NOT NULL,
+      tenant TEXT NOT NULL,
+      state TEXT NOT NULL,
+      engine TEXT NOT NULL,
+      cpus INTEGER NOT NULL,
+      memory_mib INTEGER NOT NULL,
+      disk_mib INTEGER NOT NULL,
+      image_id TEXT,
+      snapshot_id TEXT,
+      uid INTEGER UNIQUE,
+      boot TEXT,
+      kernel_args TEXT NOT NULL,
+      guest_channel TEXT NOT NULL,
+      root_disk TEXT NOT NULL,
+      data_disks TEXT NOT NULL,
+      egress TEXT NOT NULL,
+      start_mode TEXT,
+      created_at TEXT NOT NULL,
+      started_at TEXT,
+      stopped_at TEXT,
+      changed_at TEXT NOT NULL,
+      reason TEXT,
+      console_file TEXT,
+      labels TEXT NOT NULL,
+      api_record TEXT
+    ) STRICT`,
+    `INSERT INTO vms
+      SELECT seq, id, name, tenant, state, engine, cpus, memory_mib, disk_mib, image_id, snapshot_id, uid,
+        NULL, '', 'required', '{"name":"root","readOnly":false,"asset":null}', '[]',
+        egress, start_mode, created_at, started_at, stopped_at, coalesce(stopped_at, started_at, created_at), reason,
+        NULL, labels, NULL
+      FROM vms_1 ORDER BY seq`,
+    `CREATE TABLE nics (
+      vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+      position INTEGER NOT NULL,
+      name TEXT NOT NULL,
+      families TEXT NOT NULL,
+      ipv4 TEXT NOT NULL UNIQUE,
+      ipv6 TEXT UNIQUE,
+      mac TEXT NOT NULL UNIQUE,
+      tap TEXT NOT NULL UNIQUE,
+      options TEXT NOT NULL,
+      PRIMARY KEY (vm_id, position)
+    ) STRICT`,
+    `INSERT INTO nics
+      SELECT id, 0, 'eth0', 'dual', ipv4, ipv6, mac, tap, '{"nameservers":null,"rxLimit":null,"txLimit":null}' FROM vms_1`,
+    `DROP TABLE vms_1`,
+  ],
+  [
+    `CREATE TABLE customer_tokens (
+      id TEXT NOT NULL PRIMARY KEY,
+      customer TEXT NOT NULL,
+      name TEXT NOT NULL,
+      hash TEXT NOT NULL,
+      created_at TEXT NOT NULL,
+      expires_at TEXT,
+      revoked_at TEXT
+    ) STRICT`,
+  ],
+  [
     'ALTER TABLE vms ADD COLUMN park_after_seconds INTEGER',
     'ALTER TABLE vms ADD COLUMN parked INTEGER NOT NULL DEFAULT 0',
   ],

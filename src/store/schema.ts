@@ -16,22 +16,41 @@ export interface VmTable {
   image_id: string | null;
   snapshot_id: string | null;
   uid: number | null;
-  ipv4: string;
-  ipv6: string | null;
-  mac: string;
-  tap: string;
+  boot: string | null;
+  kernel_args: string;
+  guest_channel: string;
+  root_disk: string;
+  data_disks: string;
   egress: string;
   start_mode: string | null;
   created_at: string;
   started_at: string | null;
   stopped_at: string | null;
+  changed_at: string;
   reason: string | null;
+  console_file: string | null;
   labels: string;
   park_after_seconds: number | null;
   parked: Generated<number>;
   hidden: Generated<number>;
   /** JSON: what a clone was given of its own, null for a VM that booted. */
   renewal: string | null;
+  api_record: string | null;
+}
+
+/** A VM's network interfaces with their leases, each of which is UNIQUE over all VMs. */
+export interface NicTable {
+  vm_id: string;
+  /** 0 for the first. */
+  position: number;
+  name: string;
+  families: string;
+  ipv4: string;
+  ipv6: string | null;
+  mac: string;
+  tap: string;
+  /** JSON of what is no lease: resolvers and limits. */
+  options: string;
 }
 
 /** The journal: what was being done to a VM. A row exists exactly while the operation is in flight. */
@@ -84,6 +103,17 @@ export interface ApiKeyTable {
   last_used_at: string | null;
 }
 
+/** Tokens of customers of the multi-tenant API. */
+export interface CustomerTokenTable {
+  id: string;
+  customer: string;
+  name: string;
+  hash: string;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+}
+
 export interface ExecLogTable {
   seq: Generated<number>;
   id: string;
@@ -108,10 +138,12 @@ export interface ActivityTable {
 
 export interface Schema {
   vms: VmTable;
+  nics: NicTable;
   operations: OperationTable;
   images: ImageTable;
   snapshots: SnapshotTable;
   api_keys: ApiKeyTable;
+  customer_tokens: CustomerTokenTable;
   exec_log: ExecLogTable;
   activity: ActivityTable;
 }

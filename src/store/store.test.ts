@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { type Kysely, sql } from 'kysely';
 import type { Vm } from '../vm/model.ts';
+import { sampleVm } from '../vm/testing/sample-vm.ts';
 import { ActivityRows } from './activity-rows.ts';
 import { ApiKeyRows } from './api-key-rows.ts';
 import { type Database, openDatabase } from './database.ts';
@@ -31,32 +32,17 @@ afterEach(async () => {
 });
 
 function vm(n: number, change: Partial<Vm> = {}): Vm {
-  return {
-    id: `vm-${n}`,
-    name: `name ${n}`,
-    tenant: '',
+  return sampleVm(n, {
     state: 'starting',
-    engine: 'qemu',
-    cpus: 1,
-    memoryMiB: 256,
-    diskMiB: 512,
-    imageId: 'img-1',
-    snapshotId: null,
-    uid: 300_000 + n,
     addresses: { ipv4: `10.0.0.${n}`, ipv6: `fd00::${n}`, mac: `02:00:00:00:00:0${n}`, tap: `tap${n}` },
     egress: { outbound: true, allow: ['10.0.0.0/8'] },
-    startMode: null,
-    createdAt: '2026-01-01T00:00:00.000Z',
-    startedAt: null,
-    stoppedAt: null,
-    reason: null,
     labels: { purpose: 'test' },
     parkAfterSeconds: 60,
     parked: false,
     hidden: false,
     renewal: null,
     ...change,
-  };
+  });
 }
 
 function operation(n: number, kind: Operation['kind'] = 'create'): Operation {
@@ -228,6 +214,42 @@ describe('API keys', () => {
 describe('the data directory', () => {
   it('is readable by its owner only', () => {
     assert.equal(statSync(join(dir, 'berth.db')).mode & 0o077, 0);
+  });
+
+  it('of the first version keeps its VMs, their leases, their order and what was under way', async () => {
+    const path = join(dir, 'first.db');
+    const first = new DatabaseSync(path);
+    first.exec(readFileSync(new URL('./testing/version-1.sql', import.meta.url), 'utf8'));
+    first.close();
+    const upgraded = await openDatabase(path);
+    try {
+      const store = new VmStore(upgraded);
+      const addresses = { ...sampleVm(3).addresses, ipv6: null };
+      assert.deepEqual(await store.list(), [sampleVm(2), sampleVm(3, { addresses })]);
+      assert.deepEqual(
+        (await store.operations()).map(({ vmId, kind }) => [vmId, kind]),
+        [['vm-3', 'stop']],
+      );
+      await assert.rejects(store.insert(sampleVm(4, { addresses: sampleVm(2).addresses }), null), /UNIQUE/);
+      await store.insert(sampleVm(4), null);
+      await store.delete('vm-2');
+      assert.deepEqual(
+        (await store.list()).map(({ id }) => id),
+        ['vm-3', 'vm-4'],
+      );
+      await store.insert(sampleVm(2), null);
+    } finally {
+      await upgraded.destroy();
+    }
+  });
+
+  it('can be written to while its disk is full: its files are large enough from the start', async () => {
+    const sizes = () => ['berth.db', 'berth.db-wal'].map((name) => statSync(join(dir, name)).size);
+    const before = sizes();
+    const store = new VmStore(db);
+    for (let n = 1; n < 10; n++) await store.insert(vm(n), operation(n));
+    for (let n = 1; n < 10; n++) await store.delete(`vm-${n}`);
+    assert.deepEqual(sizes(), before);
   });
 
   it('of a newer version is refused and left as it is', async () => {

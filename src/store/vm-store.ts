@@ -1,8 +1,9 @@
-import type { Insertable, Selectable } from 'kysely';
-import type { StartMode, Vm, VmState } from '../vm/model.ts';
+import type { Transaction } from 'kysely';
+import type { Vm } from '../vm/model.ts';
 import type { Database } from './database.ts';
 import { commitRelaxed } from './relaxed-commit.ts';
-import type { VmTable } from './schema.ts';
+import type { Schema } from './schema.ts';
+import { fromRows, nicRows, toRow } from './vm-rows.ts';
 
 export type OperationKind = 'create' | 'start' | 'stop' | 'remove' | 'resize' | 'snapshot';
 
@@ -26,7 +27,9 @@ export class VmStore {
 
   async list(): Promise<Vm[]> {
     const rows = await this.#db.selectFrom('vms').selectAll().orderBy('created_at').orderBy('seq').execute();
-    return rows.map(fromRow);
+    const nics = await this.#db.selectFrom('nics').selectAll().orderBy('vm_id').orderBy('position').execute();
+    const nicsOf = Map.groupBy(nics, ({ vm_id }) => vm_id);
+    return rows.map((row) => fromRows(row, nicsOf.get(row.id) ?? []));
   }
 
   async operations(): Promise<Operation[]> {
@@ -46,18 +49,20 @@ export class VmStore {
   async insert(vm: Vm, operation: Operation | null): Promise<void> {
     await commitRelaxed(this.#db, async (trx) => {
       await trx.insertInto('vms').values(toRow(vm)).execute();
+      await trx.insertInto('nics').values(nicRows(vm)).execute();
       if (operation) await trx.insertInto('operations').values(operationRow(operation)).execute();
     });
   }
 
   /**
-   * The intent to change a VM, with the state it has meanwhile. An entry that is still there belongs to an operation that
+   * The intent to change a VM, with the state and the leases it has from now on. An entry that is still there belongs to an operation that
    * failed and could not be undone; the new one, a removal or another try, takes its place.
    */
   async begin(vm: Vm, operation: Operation): Promise<void> {
     const entry = operationRow(operation);
     await this.#db.transaction().execute(async (trx) => {
       await trx.updateTable('vms').set(toRow(vm)).where('id', '=', vm.id).execute();
+      await replaceNics(trx, vm);
       await trx
         .insertInto('operations')
         .values(entry)
@@ -107,6 +112,12 @@ export class VmStore {
   }
 }
 
+/** All at once: an interface may be given an address that another one of the VM had. */
+async function replaceNics(trx: Transaction<Schema>, vm: Vm): Promise<void> {
+  await trx.deleteFrom('nics').where('vm_id', '=', vm.id).execute();
+  await trx.insertInto('nics').values(nicRows(vm)).execute();
+}
+
 function operationRow(operation: Operation) {
   return {
     vm_id: operation.vmId,
@@ -114,64 +125,4 @@ function operationRow(operation: Operation) {
     detail: JSON.stringify(operation.detail),
     started_at: operation.startedAt,
   };
-}
-
-function toRow(vm: Vm): Insertable<VmTable> {
-  return {
-    id: vm.id,
-    name: vm.name,
-    tenant: vm.tenant,
-    state: vm.state,
-    engine: vm.engine,
-    cpus: vm.cpus,
-    memory_mib: vm.memoryMiB,
-    disk_mib: vm.diskMiB,
-    image_id: vm.imageId,
-    snapshot_id: vm.snapshotId,
-    uid: vm.uid,
-    ipv4: vm.addresses.ipv4,
-    ipv6: vm.addresses.ipv6,
-    mac: vm.addresses.mac,
-    tap: vm.addresses.tap,
-    egress: JSON.stringify(vm.egress),
-    start_mode: vm.startMode,
-    created_at: vm.createdAt,
-    started_at: vm.startedAt,
-    stopped_at: vm.stoppedAt,
-    reason: vm.reason,
-    labels: JSON.stringify(vm.labels),
-    park_after_seconds: vm.parkAfterSeconds,
-    // Operations leave the note of a running VM alone: it may be woken while they are under way.
-    ...(vm.state === 'running' ? {} : { parked: 0 }),
-    hidden: vm.hidden ? 1 : 0,
-    renewal: vm.renewal === null ? null : JSON.stringify(vm.renewal),
-  };
-}
-
-function fromRow(row: Selectable<VmTable>): Vm {
-  return Object.freeze({
-    id: row.id,
-    name: row.name,
-    tenant: row.tenant,
-    state: row.state as VmState,
-    engine: row.engine,
-    cpus: row.cpus,
-    memoryMiB: row.memory_mib,
-    diskMiB: row.disk_mib,
-    imageId: row.image_id,
-    snapshotId: row.snapshot_id,
-    uid: row.uid,
-    addresses: Object.freeze({ ipv4: row.ipv4, ipv6: row.ipv6, mac: row.mac, tap: row.tap }),
-    egress: Object.freeze(JSON.parse(row.egress)) as Vm['egress'],
-    startMode: row.start_mode as StartMode | null,
-    createdAt: row.created_at,
-    startedAt: row.started_at,
-    stoppedAt: row.stopped_at,
-    reason: row.reason,
-    labels: Object.freeze(JSON.parse(row.labels)) as Vm['labels'],
-    parkAfterSeconds: row.park_after_seconds,
-    parked: row.parked === 1,
-    hidden: row.hidden === 1,
-    renewal: row.renewal === null ? null : (Object.freeze(JSON.parse(row.renewal)) as Vm['renewal']),
-  });
 }

@@ -1,7 +1,7 @@
 /** The typed calls that API folders make. This is the only door through which a VM is changed. */
 
 import type { GuestClient } from '../guest/guest.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmUsage } from './model.ts';
 
 export interface VmService {
   readonly quotas: Quotas;
@@ -12,6 +12,10 @@ export interface VmService {
   list(): readonly Vm[];
   /** Throws `vm_not_found`. */
   get(id: string): Vm;
+  /** One tenant's VMs, oldest first; shared and frozen like {@link list}. */
+  listOf(tenant: string): readonly Vm[];
+  /** Throws `vm_not_found`, or `vm_not_owned` when it is another tenant's. Call it before each change for a tenant. */
+  getOf(id: string, tenant: string): Vm;
 
   /** Resolves when the guest answers (state `running`). On any failure nothing of the VM is left. */
   create(request: CreateVm): Promise<Vm>;
@@ -24,7 +28,8 @@ export interface VmService {
   start(id: string): Promise<Vm>;
   /** Throws `wrong_state` unless running or paused. */
   stop(id: string, options?: StopOptions): Promise<Vm>;
-  reboot(id: string): Promise<Vm>;
+  /** Stops as {@link stop} does, and starts again. */
+  reboot(id: string, options?: StopOptions): Promise<Vm>;
   pause(id: string): Promise<Vm>;
   resume(id: string): Promise<Vm>;
   /** Changes cpus, memory or disk (grow only) of a VM that is created or stopped. */
@@ -35,7 +40,15 @@ export interface VmService {
   /** From any state. A second call throws `vm_not_found`. */
   remove(id: string): Promise<void>;
 
-  /** The guest of a running VM. Throws `vm_not_found`, or `wrong_state` when it does not run. */
+  /** What a VM uses; null when it has no process. */
+  usage(id: string): Promise<VmUsage | null>;
+  /** Path of the socket that controls the VM's process, for operators; it exists while the VM runs. */
+  controlSocket(id: string): string;
+
+  /**
+   * The guest of a running VM. Throws `vm_not_found`, `wrong_state` when it does not run, `guest_unavailable` when its
+   * channel is optional.
+   */
   guest(id: string): GuestClient;
 
   /** The last lines of a log, at most 1000, from its last 256 KiB. `updatedAt` is null when the log does not exist yet. */

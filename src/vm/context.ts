@@ -17,8 +17,14 @@ export interface VmSettings {
   readonly defaultDiskMiB: number;
   /** Milliseconds from process start to the guest's first answer. */
   readonly bootTimeoutMs: number;
+  /** Longest time, ms, that a VM which boots keeps others from it. */
+  readonly bootSlotMs: number;
   /** Milliseconds a guest has to shut down, first by itself, then by the power button. */
   readonly stopGraceMs: number;
+  /** Space that new VMs and snapshots leave alone on the file system of the data directory, MiB. */
+  readonly diskReserveMiB: number;
+  /** Milliseconds between looks at all VMs that should run, and at the rules of their network. */
+  readonly reconcileIntervalMs: number;
   /** First of the uids that VM processes run under; null when the daemon is not root. */
   readonly uidBase: number | null;
   /** Hundredths of one CPU a VM may use for each of its vCPUs, null for no limit. */

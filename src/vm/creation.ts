@@ -77,7 +77,7 @@ export class Creation {
       await deps.store.reveal(made.map(({ id }) => id));
       return made.map(({ id }) => {
         const revealed = records.put({ ...records.get(id), hidden: false });
-        records.emit('vm.created', id);
+        records.emit('vm.created', revealed);
         return revealed;
       });
     } finally {
@@ -138,11 +138,11 @@ export class Creation {
     try {
       ({ renewal } = await this.#operations.run(start ? [...createPlan, ...starts] : createPlan, vm, operation));
     } catch (error) {
-      if (!vm.hidden) records.emit('vm.failed', vm.id);
+      if (!vm.hidden) records.emit('vm.failed', vm);
       throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
     }
     const created = await this.#operations.finish(vm, start ? runningNow(mode, renewal) : { state: 'created' });
-    if (!vm.hidden) records.emit('vm.created', vm.id);
+    if (!vm.hidden) records.emit('vm.created', vm);
     if (origin) await this.#snapshots.used(origin.snapshot.id);
     return created;
   }

@@ -54,6 +54,14 @@ export class VmLayout {
 /** Root file system at the bottom of every chain of layers. */
 export const baseName = 'base.ext4';
 
+/** What engines call the disk that the guest sees first. */
+export const rootDiskName = 'root';
+
+/** What engines call the other disks, and how their files are named. */
+export function dataDiskName(index: number): string {
+  return `data${index}`;
+}
+
 export function isLayerName(name: string): boolean {
   return /^layer-[0-9a-f-]{36}\.qcow2$/.test(name);
 }

@@ -5,8 +5,17 @@ import type { VmLayout } from './layout.ts';
 
 export interface LiveVm {
   readonly guest: GuestClient;
+  /** The engine holds it because the disk of the host is full. */
+  readonly isStalled: boolean;
   /** Aborted when the VM's process has ended. */
   readonly ended: AbortSignal;
+}
+
+interface Entry {
+  guest: GuestClient;
+  isStalled: boolean;
+  readonly ended: AbortSignal;
+  readonly controller: AbortController;
 }
 
 /** The VMs whose process runs: their guest connection, and the watch on their end. */
@@ -15,20 +24,24 @@ export class LiveVms {
   readonly #layout: VmLayout;
   readonly #guestClient: (open: OpenChannel) => GuestClient;
   readonly #onExit: (exit: EngineExit) => void;
+  readonly #onChange: (id: string) => void;
   readonly #log: Log;
-  readonly #live = new Map<string, LiveVm & { readonly controller: AbortController }>();
+  readonly #live = new Map<string, Entry>();
 
   constructor(options: {
     readonly engine: Engine;
     readonly layout: VmLayout;
     readonly guestClient: (open: OpenChannel) => GuestClient;
     readonly onExit: (exit: EngineExit) => void;
+    /** A guest was held or let go, by whomever. */
+    readonly onChange: (id: string) => void;
     readonly log: Log;
   }) {
     this.#engine = options.engine;
     this.#layout = options.layout;
     this.#guestClient = options.guestClient;
     this.#onExit = options.onExit;
+    this.#onChange = options.onChange;
     this.#log = options.log;
   }
 
@@ -41,17 +54,33 @@ export class LiveVms {
     this.release(id);
     const dir = this.#layout.run(id);
     const controller = new AbortController();
-    const guest = this.#guestClient(() => this.#engine.openChannel(id, dir));
-    const entry = { guest, ended: controller.signal, controller };
+    const entry: Entry = { guest: this.#connect(id), isStalled: false, ended: controller.signal, controller };
     this.#live.set(id, entry);
-    await this.#engine.watch(id, dir, (exit) => {
-      // A VM that was started again meanwhile has an entry of its own: only this one's end is told.
-      if (this.#live.get(id) !== entry) return;
+    // A VM that was started again meanwhile has an entry of its own: only this one's end is told.
+    const isCurrent = () => this.#live.get(id) === entry;
+    const onExit = (exit: EngineExit) => {
+      if (!isCurrent()) return;
       this.#log.info({ vm: id, reason: exit.reason, detail: exit.detail }, 'VM process ended');
       this.release(id);
       this.#onExit(exit);
+    };
+    await this.#engine.watch(id, dir, onExit, () => {
+      if (isCurrent()) this.#onChange(id);
     });
     return entry;
+  }
+
+  /**
+   * Notes whether the engine holds the VM for lack of disk space. When that begins, calls to the guest that are under way
+   * are ended: it may be hours until they could go on.
+   */
+  setStalled(id: string, isStalled: boolean): void {
+    const entry = this.#live.get(id);
+    if (!entry || entry.isStalled === isStalled) return;
+    entry.isStalled = isStalled;
+    if (!isStalled) return;
+    entry.guest.close();
+    entry.guest = this.#connect(id);
   }
 
   /** Lets go of a VM: calls to its guest fail, waiters are told. */
@@ -61,6 +90,10 @@ export class LiveVms {
     this.#live.delete(id);
     entry.controller.abort();
     entry.guest.close();
+  }
+
+  #connect(id: string): GuestClient {
+    return this.#guestClient(() => this.#engine.openChannel(id, this.#layout.run(id)));
   }
 
   close(): void {

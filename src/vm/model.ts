@@ -1,6 +1,8 @@
 /** What a VM is. Records are immutable; a change makes a new record. */
 
-import type { Egress } from '../net/network.ts';
+import type { Egress, IpFamilies, RateLimit } from '../net/network.ts';
+
+export type { IpFamilies, RateLimit } from '../net/network.ts';
 
 export const vmStates = [
   'created',
@@ -36,6 +38,60 @@ export interface VmAddresses {
   readonly tap: string;
 }
 
+/** A network interface. The guest's own names are by order: the first is its eth0. */
+export interface VmNic {
+  /** The creator's name for it, unique in the VM. */
+  readonly name: string;
+  /** An IPv4 address is held, though not used, where the interface is IPv6 only. */
+  readonly addresses: VmAddresses;
+  readonly families: IpFamilies;
+  /** Resolvers the guest is told of; null: the host's. */
+  readonly nameservers: readonly string[] | null;
+  /** What the guest may receive, null for no limit. */
+  readonly rxLimit: RateLimit | null;
+  /** What the guest may send, null for no limit. */
+  readonly txLimit: RateLimit | null;
+}
+
+/** A file of an asset directory that a disk begins as; never written to. */
+export interface DiskAsset {
+  /** Absolute, without symlinks. */
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+}
+
+export interface RootDisk {
+  /** The creator's name for it. */
+  readonly name: string;
+  readonly readOnly: boolean;
+  /** Null: the image's, or the snapshot's. */
+  readonly asset: DiskAsset | null;
+}
+
+/** A disk beside the root disk; the guest sees it behind that, in order: /dev/vdb, … */
+export interface DataDisk {
+  /** The creator's name for it, unique in the VM; the guest sees the first 20 characters as the disk's serial number. */
+  readonly name: string;
+  readonly readOnly: boolean;
+  readonly asset: DiskAsset;
+  /** Virtual size. */
+  readonly sizeMiB: number;
+}
+
+/** What a VM boots that brings its own kernel. */
+export interface VmBoot {
+  /** Absolute paths in asset directories, without symlinks. */
+  readonly kernel: string;
+  readonly initrd: string | null;
+}
+
+/**
+ * `required`: Berth's guest-init is the guest's init and serves the host; a VM runs once it answers. `optional`: the guest
+ * is whatever its kernel starts; a VM runs once its process does, is asked to shut down by its power button, and
+ * `VmService.guest` has none to give.
+ */
+export type GuestChannel = 'required' | 'optional';
+
 export interface Vm {
   /** UUIDv4 unless the creator chose another. */
   readonly id: string;
@@ -52,15 +108,30 @@ export interface Vm {
   /** Snapshot the VM was made from. */
   readonly snapshotId: string | null;
   readonly uid: number | null;
+  /** Null: the kernel and initramfs of its image or snapshot. */
+  readonly boot: VmBoot | null;
+  /** Kernel parameters of the creator's, added to those a VM needs; may be empty. */
+  readonly kernelArgs: string;
+  readonly guestChannel: GuestChannel;
+  readonly rootDisk: RootDisk;
+  readonly dataDisks: readonly DataDisk[];
+  /** Those of the first network interface. */
   readonly addresses: VmAddresses;
+  /** At least one. */
+  readonly nics: readonly VmNic[];
+  /** Holds for all its interfaces. */
   readonly egress: Egress;
   readonly startMode: StartMode | null;
   /** ISO 8601, UTC, milliseconds. */
   readonly createdAt: string;
   readonly startedAt: string | null;
   readonly stoppedAt: string | null;
+  /** When the record last changed. */
+  readonly changedAt: string;
   /** Why the VM stopped or failed, in words fit for a client; null while all is well. */
   readonly reason: string | null;
+  /** Name in the VM's directory `console/` under which the console's log is found, too; null: none. */
+  readonly consoleFile: string | null;
   /** Free key-value pairs of the creator; at most 64 pairs. */
   readonly labels: Readonly<Record<string, string>>;
   /** Whole seconds of idleness after which the VM is parked; 0: never; null: as the host is configured. */
@@ -71,6 +142,46 @@ export interface Vm {
   readonly hidden: boolean;
   /** Null for a VM that booted. */
   readonly renewal: readonly Renewal[] | null;
+  /** What the API that made the VM keeps with it, opaque to all others; at most 64 KiB. */
+  readonly apiRecord: string | null;
+}
+
+export interface CreateNic {
+  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
+  readonly name: string;
+  /** Unicast, any case; omitted: made by the host. Throws `conflict` when another VM has it. */
+  readonly mac?: string;
+  /** Default `dual`, which is IPv4 alone on a host without IPv6. */
+  readonly families?: IpFamilies;
+  /**
+   * Omitted: chosen by the host. It must be a free address of the host's network, with its prefix and gateway where those
+   * are given: `invalid_argument` or `conflict` otherwise.
+   */
+  readonly ipv4?: StaticAddress;
+  readonly ipv6?: StaticAddress;
+  /** At most 8 addresses. Omitted: the host's resolver. */
+  readonly nameservers?: readonly string[];
+  readonly rxLimit?: RateLimit;
+  readonly txLimit?: RateLimit;
+}
+
+export interface StaticAddress {
+  readonly address: string;
+  readonly prefix?: number;
+  readonly gateway?: string;
+}
+
+export interface CreateDisk {
+  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
+  readonly name: string;
+  /** Absolute path of a file in an asset directory; or the id or name of an image, for its root file system. */
+  readonly source: { readonly asset: string } | { readonly image: string };
+  /** Default false: a private layer over the source takes what is written. */
+  readonly readOnly?: boolean;
+  /** The disk the guest sees first. Exactly one with `boot`; none otherwise, where it is the image's or snapshot's. */
+  readonly root?: boolean;
+  /** Virtual size; smaller than the source is raised to it; omitted: the source's. */
+  readonly sizeMiB?: number;
 }
 
 export interface CreateVm {
@@ -87,11 +198,29 @@ export interface CreateVm {
   readonly snapshotId?: string;
   /** Whether to go on from the snapshot's memory, where it has any, instead of booting from its disk; default true. */
   readonly restoreMemory?: boolean;
+  /**
+   * A kernel of the creator's instead of an image or snapshot: absolute paths of files in asset directories. Needs a disk
+   * with `root`.
+   */
+  readonly boot?: { readonly kernel: string; readonly initrd?: string };
+  /** Printable ASCII, at most 1024 bytes. */
+  readonly kernelArgs?: string;
+  /** Default `required`; `boot` needs `optional`. */
+  readonly guestChannel?: GuestChannel;
+  /** At most 8. */
+  readonly disks?: readonly CreateDisk[];
+  /** At most 8; omitted or empty: one, `eth0`. */
+  readonly nics?: readonly CreateNic[];
   readonly egress: Egress;
+  /** At most 64 pairs; keys of 1 to 256 bytes, values of at most 4096. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** 1 to 64 letters, digits, `.`, `-` or `_`. */
+  readonly consoleFile?: string;
+  /** At most 64 KiB. */
+  readonly apiRecord?: string;
   /** Whole seconds, at most a day; 0: never; null or omitted: as the host is configured. */
   readonly parkAfterSeconds?: number | null;
-  /** False leaves the VM in `created`; default true. */
+  /** False leaves the VM in `created`, which has no files yet; default true. */
   readonly start?: boolean;
   /** See {@link Vm.hidden}; default false. */
   readonly hidden?: boolean;
@@ -133,7 +262,37 @@ export interface VmEvent {
     | 'snapshot.created'
     | 'snapshot.removed';
   readonly vmId: string;
+  /** Owner of the VM, or of the snapshot. */
+  readonly tenant: string;
   readonly snapshotId?: string;
+}
+
+/** What a VM uses now and has used since its start. */
+export interface VmUsage {
+  readonly pid: number;
+  /** CPU time of its process. */
+  readonly cpuMicros: number;
+  /** Memory its process holds on the host. */
+  readonly residentBytes: number;
+  readonly disks: readonly DiskUsage[];
+  readonly nics: readonly NicUsage[];
+}
+
+export interface DiskUsage {
+  readonly name: string;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly reads: number;
+  readonly writes: number;
+}
+
+/** As the guest sees it: received is what came to it. */
+export interface NicUsage {
+  readonly name: string;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
 }
 
 /** What the host lets VMs use in total, and one VM at most. */
@@ -144,6 +303,17 @@ export interface Quotas {
   readonly maxMemoryMiBPerVm: number;
   readonly minMemoryMiBPerVm: number;
   readonly maxDiskMiBPerVm: number;
+  /** Sums over VMs that run or start. */
+  readonly totalCpus: number;
+  readonly totalMemoryMiB: number;
+  /** Sum of virtual disk sizes over all VMs. */
+  readonly totalDiskMiB: number;
+  /** What one tenant may have of it; the host's own operator has no such limit. */
+  readonly tenant: TenantQuotas;
+}
+
+export interface TenantQuotas {
+  readonly maxVms: number;
   /** Sums over VMs that run or start. */
   readonly totalCpus: number;
   readonly totalMemoryMiB: number;

@@ -1,4 +1,5 @@
 import type { Operation, OperationKind } from '../store/vm-store.ts';
+import { BootSlot } from './boot-slot.ts';
 import type { OperationContext, OperationOutcome, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
 import type { StartMode, Vm } from './model.ts';
@@ -34,19 +35,35 @@ export class Operations {
   }
 
   async begin(vm: Vm, operation: Operation): Promise<Vm> {
-    await this.deps.store.begin(vm, operation);
-    return this.records.put(vm);
+    const next = changedNow(vm);
+    await this.deps.store.begin(next, operation);
+    return this.records.put(next);
   }
 
   async finish(vm: Vm, change: Partial<Vm>): Promise<Vm> {
-    const next = { ...vm, ...change };
+    const next = changedNow({ ...vm, ...change });
     await this.deps.store.finish(next);
     return this.records.put(next);
   }
 
   async save(vm: Vm): Promise<Vm> {
-    await this.deps.store.update(vm);
-    return this.records.put(vm);
+    const next = changedNow(vm);
+    await this.deps.store.update(next);
+    return this.records.put(next);
+  }
+
+  /**
+   * Keeps what was seen of a VM. It is shown even when it cannot be written, as on a full disk: the next daemon looks for
+   * itself.
+   */
+  async observed(vm: Vm): Promise<Vm> {
+    const next = changedNow(vm);
+    try {
+      await this.deps.store.update(next);
+    } catch (error) {
+      this.deps.log.error({ err: error, vm: vm.id }, 'what was seen of a VM could not be written');
+    }
+    return this.records.put(next);
   }
 
   async forget(id: string): Promise<void> {
@@ -81,11 +98,23 @@ export class Operations {
     const context = this.context(vm, operation);
     const run = () => runSteps(operation.kind, plan, context, this.deps.log);
     const isStart = plan.includes(guestStep) || plan.includes(renewStep);
-    const steps = isStart ? await this.deps.admission.run(run) : await run();
+    const steps = isStart ? await this.#admitted(vm, run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
     this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
     return context.outcome;
   }
+
+  #admitted<T>({ id }: Vm, boot: () => Promise<T>): Promise<T> {
+    const { admission, engine, layout, settings } = this.deps;
+    return admission.run(async (leave) => {
+      using _ = new BootSlot({ engine, id, dir: layout.run(id), maxMs: settings.bootSlotMs, leave });
+      return await boot();
+    });
+  }
+}
+
+function changedNow(vm: Vm): Vm {
+  return { ...vm, changedAt: new Date().toISOString() };
 }
 
 export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {

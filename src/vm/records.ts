@@ -8,6 +8,8 @@ export class Records {
   readonly #byId = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
   #visible: readonly Vm[] | null = null;
+  /** Lists that were asked for since the last change. */
+  readonly #byTenant = new Map<string, readonly Vm[]>();
   #revision = 0;
   #eventId = 0;
   readonly #listeners = new Set<(event: VmEvent) => void>();
@@ -41,6 +43,24 @@ export class Records {
     return vm;
   }
 
+  /** The VMs of one tenant, oldest first. */
+  listOf(tenant: string): readonly Vm[] {
+    let list = this.#byTenant.get(tenant);
+    if (list === undefined) {
+      list = Object.freeze(this.visible().filter((vm) => vm.tenant === tenant));
+      this.#byTenant.set(tenant, list);
+    }
+    return list;
+  }
+
+  /** Throws `vm_not_found`, or `vm_not_owned` when it is another tenant's. */
+  getOf(id: string, tenant: string): Vm {
+    const vm = this.get(id);
+    if (vm.hidden) throw new BerthError('vm_not_found', { id });
+    if (vm.tenant !== tenant) throw new BerthError('vm_not_owned', { id });
+    return vm;
+  }
+
   /**
    * A record as an operation leaves it. Whether a VM is parked changes apart from operations: what is known of it stays, for
    * as long as the VM runs.
@@ -71,14 +91,16 @@ export class Records {
     this.#revision++;
     this.#list = null;
     this.#visible = null;
+    this.#byTenant.clear();
   }
 
-  emit(type: VmEvent['type'], vmId: string, snapshotId?: string): void {
+  emit(type: VmEvent['type'], vm: Pick<Vm, 'id' | 'tenant'>, snapshotId?: string): void {
     const event: VmEvent = {
       id: ++this.#eventId,
       at: new Date().toISOString(),
       type,
-      vmId,
+      vmId: vm.id,
+      tenant: vm.tenant,
       ...(snapshotId === undefined ? {} : { snapshotId }),
     };
     for (const listener of this.#listeners) {

@@ -1,18 +1,28 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { forEachLimited, type Serial } from '../common/concurrency.ts';
 import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
+import { observedRecord } from './observed.ts';
 import { notUndone, type Operations, stoppedNow } from './operations.ts';
 import { createPlan, removePlan, snapshotPlan, startPlan, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
 import { networkOf } from './steps/host.ts';
 
+/** VMs settled at a time: most of it is waiting, for disks and for processes that do not answer. */
+const concurrency = 8;
+
 /**
  * Makes the host agree with the store after a daemon is gone, however it went. What was being built is taken back, what
- * was being taken down is taken down; then each VM's state is what is observed, not what was written.
+ * was being taken down is taken down; then each VM's state is what is observed, not what was written. VMs are settled side
+ * by side, each in its turn of `serial`: one that ends meanwhile waits for that.
  */
-export async function recover(operations: Operations, snapshotIds: ReadonlySet<string>): Promise<void> {
+export async function recover(
+  operations: Operations,
+  serial: Serial<string>,
+  snapshotIds: ReadonlySet<string>,
+): Promise<void> {
   const { deps, records } = operations;
   const vms = await deps.store.list();
   const known = new Set(vms.map((vm) => vm.id));
@@ -27,13 +37,17 @@ export async function recover(operations: Operations, snapshotIds: ReadonlySet<s
   // Rules of running VMs are put back in one transaction before anything else: they hold whatever happens below.
   await deps.network.reconcile(vms.filter((vm) => live.has(vm.id)).map(networkOf));
 
-  for (const operation of await deps.store.operations()) {
-    const vm = records.find(operation.vmId);
-    if (vm) await attempt(operations, vm.id, () => settle(operations, vm, operation));
-  }
-  // What was kept ready is made anew, and what was not complete is taken back.
-  for (const { id, hidden } of records.list()) if (hidden) await attempt(operations, id, () => operations.erase(id));
-  for (const vm of records.list()) await attempt(operations, vm.id, () => observe(operations, vm));
+  const cutOff = new Map((await deps.store.operations()).map((operation) => [operation.vmId, operation]));
+  const settleVm = async (id: string) => {
+    const operation = cutOff.get(id);
+    if (operation) await attempt(operations, id, () => settle(operations, records.get(id), operation));
+    const vm = records.find(id);
+    // What was kept ready is made anew, and what was not complete is taken back.
+    if (vm?.hidden) await attempt(operations, id, () => operations.erase(id));
+    // Nothing to see of a VM that has no process and should have none.
+    else if (vm && (shouldRun(vm) || live.has(id))) await attempt(operations, id, () => observe(operations, vm));
+  };
+  await forEachLimited(known, concurrency, (id) => serial.run(id, () => settleVm(id)));
   await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
   await sweepDirectory(deps.layout.snapshotsRoot, (name) => snapshotIds.has(name));
 }
@@ -84,22 +98,27 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
 async function observe(operations: Operations, vm: Vm): Promise<void> {
   const { deps, live } = operations;
   const dir = deps.layout.run(vm.id);
-  const shouldRun = vm.state === 'running' || vm.state === 'paused';
   const { state } = await deps.engine.observe(vm.id, dir);
   if (state === 'absent') {
-    if (!shouldRun) return;
+    if (!shouldRun(vm)) return;
     await deps.engine.destroy(vm.id, dir);
     await deps.network.detach(networkOf(vm));
     await operations.finish(vm, stoppedNow('its process ended while the daemon was away'));
     return;
   }
-  if (!shouldRun) {
+  if (!shouldRun(vm)) {
     await deps.engine.destroy(vm.id, dir);
     await deps.network.detach(networkOf(vm));
     return;
   }
   await live.adopt(vm.id);
-  if (vm.state !== state) await operations.save({ ...vm, state });
+  live.setStalled(vm.id, state === 'stalled');
+  const seen = observedRecord(vm, state);
+  if (vm.state !== seen.state || vm.reason !== seen.reason) await operations.observed({ ...vm, ...seen });
+}
+
+function shouldRun({ state }: Vm): boolean {
+  return state === 'running' || state === 'paused';
 }
 
 async function sweepDirectory(root: string, isKnown: (name: string) => boolean): Promise<void> {

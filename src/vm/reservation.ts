@@ -1,18 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { statfs } from 'node:fs/promises';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmDependencies } from './context.ts';
+import { checkSpace } from './disk-space.ts';
 import { allocateAddresses, allocateUid } from './leases.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry } from './operations.ts';
 import type { Origin } from './origin.ts';
 import { checkParkAfter, checkSize, checkTotals, type Demand } from './quotas.ts';
 import { newLayerName } from './steps/files.ts';
-
-/** Space left alone on the file system that holds the VMs' disks, MiB. */
-const reservedDiskMiB = 256;
 
 const bytesPerMiB = 1024 * 1024;
 
@@ -40,7 +37,7 @@ export async function checkRequest(
   };
   checkSize(demand, settings.quotas);
   checkTotals(others, demand, settings.quotas, { active: request.start !== false });
-  await checkSpace(deps.layout.home);
+  await checkSpace(deps.layout.home, settings.diskReserveMiB);
   // Proves that the image is whole, and makes its initramfs if this build has none yet.
   if (!snapshot) await images.files(imageId ?? '');
   return { demand, imageId };
@@ -67,6 +64,8 @@ export async function prepareVm(
   if (vms.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
   const counted = vms.filter((vm) => !spares.has(vm.id));
   const { demand, imageId } = await checkRequest(request, counted, origin, deps);
+  const addresses = allocateAddresses(vms, network.plan);
+  const now = new Date().toISOString();
   const vm: Vm = {
     id,
     name: request.name ?? `vm-${id.slice(0, 8)}`,
@@ -77,14 +76,23 @@ export async function prepareVm(
     imageId,
     snapshotId: snapshot?.role === 'user' ? snapshot.id : null,
     uid: allocateUid(vms, settings.uidBase),
-    addresses: allocateAddresses(vms, network.plan),
+    boot: null,
+    kernelArgs: '',
+    guestChannel: 'required',
+    rootDisk: { name: 'root', readOnly: false, asset: null },
+    dataDisks: [],
+    addresses,
+    nics: [{ name: 'eth0', addresses, families: 'dual', nameservers: null, rxLimit: null, txLimit: null }],
     egress: request.egress,
     startMode: null,
-    createdAt: new Date().toISOString(),
+    createdAt: now,
     startedAt: null,
     stoppedAt: null,
+    changedAt: now,
     reason: null,
+    consoleFile: null,
     labels: request.labels ?? {},
+    apiRecord: null,
     parkAfterSeconds: request.parkAfterSeconds ?? null,
     parked: false,
     hidden: request.hidden ?? false,
@@ -111,10 +119,4 @@ function smallestDiskMiB(imageId: string | null, snapshot: StoredSnapshot | null
   if (snapshot) return snapshot.diskMiB;
   const bytes = imageId === null ? 0 : (images.get(imageId).rootfs?.bytes ?? 0);
   return Math.ceil(bytes / bytesPerMiB);
-}
-
-/** Throws `insufficient_storage` when the file system of the data directory is nearly full. */
-export async function checkSpace(home: string): Promise<void> {
-  const { bavail, bsize } = await statfs(home);
-  if ((bavail * bsize) / bytesPerMiB < reservedDiskMiB) throw new BerthError('insufficient_storage');
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { eventually } from '../../test/support/eventually.ts';
+import { traces } from '../../test/support/leftovers.ts';
 import { openTestHost } from '../../test/support/service.ts';
 import { BerthError, type ErrorCode } from '../common/errors.ts';
 import type { Vm } from './model.ts';
@@ -75,6 +76,30 @@ describe('VM service', () => {
     await host.vms.guest(vm.id).powerOff();
     await eventually('it counts as stopped', async () => host.vms.get(vm.id).state === 'stopped');
     assert.equal(host.vms.get(vm.id).reason, 'powered off by its guest');
+  });
+
+  it('is killed when its guest heeds neither the request to power off nor the power button', async () => {
+    await host.vms.start(vm.id);
+    // Process 1 of the guest, held in a control group of its own: what it is told it never hears.
+    const hold = 'cd /sys/fs/cgroup && mkdir held && echo 1 > held/cgroup.procs && echo 1 > held/cgroup.freeze';
+    const held = host.vms.guest(vm.id).exec({
+      argv: ['/bin/sh', '-c', hold],
+      ...{ cwd: '/', env: {}, uid: 0, gid: 0, timeoutMs: 30_000 },
+    });
+    held.exit.catch(() => {});
+    const isSilent = () =>
+      host.vms
+        .guest(vm.id)
+        .ready(1000)
+        .then(
+          () => false,
+          () => true,
+        );
+    await eventually('the guest is silent', isSilent);
+    assert.equal((await traces(host.home)).processes.length, 1);
+    const stopped = await host.vms.stop(vm.id, { graceMs: 300 });
+    assert.deepEqual([stopped.state, stopped.reason], ['stopped', null]);
+    assert.deepEqual((await traces(host.home)).processes, []);
   });
 
   it('is resized while stopped, and the guest sees it', async () => {

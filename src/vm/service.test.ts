@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import type { CreateVm } from './model.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
@@ -94,6 +94,17 @@ describe('VM service when things fail', () => {
     const results = await Promise.allSettled([vms.start(one.id), vms.start(two.id)]);
     assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
     assert.equal(host.processes.size, 1);
+  });
+
+  it('lets VMs boot while others never come up', async () => {
+    const never = Promise.withResolvers<void>();
+    host.waiting.set('ready', never.promise);
+    const stuck = [vms.create(small), vms.create(small)];
+    while (host.processes.size < 2) await sleep(1);
+    host.waiting.clear();
+    assert.equal((await vms.create(small)).state, 'running');
+    never.resolve();
+    await Promise.all(stuck);
   });
 
   it('takes VMs down that were just starting, and lets none in after them', async () => {

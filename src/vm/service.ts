@@ -6,19 +6,23 @@ import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
+import { maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
 import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState, VmUsage } from './model.ts';
+import { observedRecord } from './observed.ts';
 import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
 import { startPlan, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
+import { Reconciler } from './reconcile.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
 import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
 import type { TemplateShape } from './templates.ts';
+import { vmUsage } from './usage.ts';
 
 /** What a record says of a VM that ended by itself. */
 const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
@@ -35,6 +39,7 @@ export class Vms implements VmService {
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
   readonly #creation: Creation;
+  readonly #reconciler: Reconciler;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
   readonly #reservations = new Serial<'reserve'>();
@@ -44,10 +49,19 @@ export class Vms implements VmService {
   private constructor(deps: VmDependencies) {
     this.#deps = deps;
     this.#records = new Records(deps.log);
-    this.#live = new LiveVms({ ...deps, onExit: (exit) => this.#onExit(exit) });
+    this.#live = new LiveVms({
+      ...deps,
+      onExit: (exit) => this.#onExit(exit),
+      onChange: (id) => this.#reconciler.notice(id),
+    });
     this.#operations = new Operations(deps, this.#live, this.#records);
     this.#snapshots = new Snapshots(this.#operations);
     this.#creation = new Creation(this.#operations, this.#snapshots, this.#serial, this.#reservations);
+    this.#reconciler = new Reconciler({
+      operations: this.#operations,
+      serial: this.#serial,
+      onLost: (vm) => this.#stop(vm, { force: true }, exitReasons.crashed),
+    });
   }
 
   /**
@@ -57,7 +71,8 @@ export class Vms implements VmService {
   static async open(deps: VmDependencies): Promise<Vms> {
     const vms = new Vms(deps);
     await vms.#snapshots.load(await deps.snapshots.list());
-    await recover(vms.#operations, new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)));
+    await recover(vms.#operations, vms.#serial, new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)));
+    vms.#reconciler.start();
     return vms;
   }
 
@@ -77,6 +92,14 @@ export class Vms implements VmService {
     const vm = this.#records.get(id);
     if (vm.hidden) throw new BerthError('vm_not_found', { id });
     return vm;
+  }
+
+  listOf(tenant: string): readonly Vm[] {
+    return this.#records.listOf(tenant);
+  }
+
+  getOf(id: string, tenant: string): Vm {
+    return this.#records.getOf(id, tenant);
   }
 
   onEvent(listener: (event: VmEvent) => void): () => void {
@@ -119,10 +142,10 @@ export class Vms implements VmService {
     });
   }
 
-  reboot(id: string): Promise<Vm> {
+  reboot(id: string, options: StopOptions = {}): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to reboot');
-      return this.#start(await this.#stop(vm, {}, null));
+      return this.#start(await this.#stop(vm, options, null));
     });
   }
 
@@ -131,7 +154,7 @@ export class Vms implements VmService {
       const vm = this.#expect(id, ['running'], 'RUNNING to pause');
       await this.#deps.engine.pause(id, this.#deps.layout.run(id));
       const paused = await this.#operations.save({ ...vm, state: 'paused' });
-      this.#records.emit('vm.paused', id);
+      this.#records.emit('vm.paused', vm);
       return paused;
     });
   }
@@ -139,9 +162,13 @@ export class Vms implements VmService {
   resume(id: string): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['paused'], 'PAUSED to resume');
-      await this.#deps.engine.resume(id, this.#deps.layout.run(id));
-      const resumed = await this.#operations.save({ ...vm, state: 'running' });
-      this.#records.emit('vm.resumed', id);
+      const { engine, layout, settings } = this.#deps;
+      if (this.#live.get(id)?.isStalled && !(await maySpaceBeUsed(layout.home, settings.diskReserveMiB)))
+        throw new BerthError('host_disk_full');
+      await engine.resume(id, layout.run(id));
+      this.#live.setStalled(id, false);
+      const resumed = await this.#operations.save({ ...vm, state: 'running', reason: null });
+      this.#records.emit('vm.resumed', vm);
       return resumed;
     });
   }
@@ -163,22 +190,33 @@ export class Vms implements VmService {
         throw error;
       }
       const resized = await this.#operations.finish(wanted, {});
-      this.#records.emit('vm.resized', id);
+      this.#records.emit('vm.resized', vm);
       return resized;
     });
   }
 
   remove(id: string): Promise<void> {
     return this.#exclusive(id, async () => {
+      const vm = this.#records.get(id);
       await this.#operations.erase(id);
       this.#restarts.forget(id);
-      this.#records.emit('vm.removed', id);
+      this.#records.emit('vm.removed', vm);
     });
   }
 
+  usage(id: string): Promise<VmUsage | null> {
+    return vmUsage(this.#records.get(id), this.#deps);
+  }
+
+  controlSocket(id: string): string {
+    const { engine, layout } = this.#deps;
+    return engine.controlSocket(layout.run(this.#records.get(id).id));
+  }
+
   guest(id: string): GuestClient {
-    const vm = this.#expect(id, ['running'], 'RUNNING');
-    const live = this.#live.get(vm.id);
+    const live = this.#live.get(id);
+    if (live?.isStalled) throw new BerthError('host_disk_full');
+    this.#expect(id, ['running'], 'RUNNING');
     if (!live) throw new BerthError('guest_unavailable');
     return live.guest;
   }
@@ -220,6 +258,7 @@ export class Vms implements VmService {
   async close(): Promise<void> {
     this.#closing = true;
     await this.#creation.close();
+    await this.#reconciler.close();
     await this.#reservations.idle();
     await this.#serial.idle();
     this.#live.close();
@@ -249,7 +288,7 @@ export class Vms implements VmService {
       throw await this.#operations.fail(starting, error, outcome);
     }
     const started = await this.#operations.finish(starting, runningNow('boot', null));
-    this.#records.emit('vm.started', vm.id);
+    this.#records.emit('vm.started', vm);
     return started;
   }
 
@@ -263,7 +302,7 @@ export class Vms implements VmService {
       throw error;
     }
     const stopped = await this.#operations.finish(stopping, stoppedNow(reason));
-    this.#records.emit('vm.stopped', vm.id);
+    this.#records.emit('vm.stopped', vm);
     return stopped;
   }
 
@@ -272,7 +311,7 @@ export class Vms implements VmService {
     try {
       const { state } = await this.#deps.engine.observe(vm.id, this.#deps.layout.run(vm.id));
       if (state !== 'absent' && !this.#live.get(vm.id)) await this.#live.adopt(vm.id);
-      await this.#operations.finish(vm, state === 'absent' ? stoppedNow(reason) : { state });
+      await this.#operations.finish(vm, state === 'absent' ? stoppedNow(reason) : observedRecord(vm, state));
     } catch (error) {
       this.#deps.log.error({ err: error, vm: vm.id }, 'a VM that could not be stopped does not answer');
       await this.#operations.save({ ...vm, ...notUndone });

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { BerthError } from '../common/errors.ts';
 import { memoryFiles } from '../snapshot/memory-files.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import { checkSpace } from './disk-space.ts';
 import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
-import { checkSpace } from './reservation.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 
@@ -69,13 +69,15 @@ export class Snapshots {
   /** Takes a snapshot of a running VM, memory included, whose operations the caller holds back meanwhile. */
   async take(vm: Vm, purpose: SnapshotPurpose): Promise<StoredSnapshot> {
     const { deps, records } = this.#operations;
+    if (!isCapturable(vm))
+      throw new BerthError('unsupported', { feature: 'A snapshot of a VM with devices of its own' });
     const { maxSnapshots } = deps.settings.quotas;
     if (purpose.role === 'user' && this.list().length >= maxSnapshots)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
     const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
     if (layers > maxLayers)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `layers=${maxLayers} of one disk` });
-    await checkSpace(deps.layout.home);
+    await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');
     const id = `snap-${randomUUID()}`;
@@ -110,7 +112,7 @@ export class Snapshots {
     });
     await deps.snapshots.publish(snapshot);
     this.#byId.set(id, snapshot);
-    if (purpose.role === 'user') records.emit('snapshot.created', vm.id, id);
+    if (purpose.role === 'user') records.emit('snapshot.created', vm, id);
     return snapshot;
   }
 
@@ -141,7 +143,7 @@ export class Snapshots {
   }
 
   /** Of whatever role. Throws `snapshot_in_use` while a VM is being made from it. */
-  async remove({ id, role, sourceVmId }: StoredSnapshot): Promise<void> {
+  async remove({ id, role, sourceVmId, tenant }: StoredSnapshot): Promise<void> {
     const { deps, records } = this.#operations;
     if (this.#held.has(id)) throw new BerthError('snapshot_in_use');
     // The row goes first: files without a row are swept at the next start, a row without files would be a lie. VMs made
@@ -151,8 +153,15 @@ export class Snapshots {
     const dir = deps.layout.snapshot(id);
     await deps.memories.forget(dir);
     await rm(dir, { recursive: true, force: true });
-    if (role === 'user') records.emit('snapshot.removed', sourceVmId, id);
+    if (role === 'user') records.emit('snapshot.removed', { id: sourceVmId, tenant }, id);
   }
+}
+
+/** Whether all there is of a VM is one disk, one network interface and a guest that can be asked to hold still. */
+function isCapturable({ boot, dataDisks, nics, rootDisk, guestChannel }: Vm): boolean {
+  return (
+    boot === null && dataDisks.length === 0 && nics.length === 1 && !rootDisk.readOnly && guestChannel === 'required'
+  );
 }
 
 /** What a snapshot takes on the disk that nothing else does. */

@@ -122,7 +122,7 @@ export class Spares {
     try {
       const { renewal } = await this.#operations.run(plans[spare.kind].claim, vm, operation);
       const created = await this.#operations.finish(vm, runningNow('clone', renewal));
-      if (!vm.hidden) records.emit('vm.created', vm.id);
+      if (!vm.hidden) records.emit('vm.created', vm);
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');

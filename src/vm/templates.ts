@@ -93,8 +93,9 @@ export class Templates {
     return this.#snapshots.all().find(({ templateKey }) => templateKey === key) ?? null;
   }
 
-  #shapeFor({ snapshotId, imageId, cpus, memoryMiB, start }: CreateVm): TemplateShape | null {
-    if (snapshotId !== undefined || start === false) return null;
+  #shapeFor(request: CreateVm): TemplateShape | null {
+    if (!isPlain(request)) return null;
+    const { imageId, cpus, memoryMiB } = request;
     const { images } = this.#operations.deps;
     const image = imageId === undefined ? images.default() : images.get(imageId);
     return image?.kernel && image.rootfs ? { imageId: image.id, cpus, memoryMiB } : null;
@@ -165,6 +166,13 @@ export class Templates {
       await this.discard(other);
     }
   }
+}
+
+/** Whether a VM is wanted that begins as its image says, with the usual devices. */
+function isPlain({ snapshotId, start, boot, kernelArgs, guestChannel, disks, nics }: CreateVm): boolean {
+  const hasOwnDevices = (disks?.length ?? 0) > 0 || (nics?.length ?? 0) > 0;
+  const hasOwnKernel = boot !== undefined || (kernelArgs ?? '') !== '' || guestChannel === 'optional';
+  return snapshotId === undefined && start !== false && !hasOwnDevices && !hasOwnKernel;
 }
 
 const asNobody = { cwd: '/', env: {}, uid: 65_534, gid: 65_534 } as const;

@@ -16,7 +16,10 @@ export interface DaemonOptions {
 }
 
 export interface TestDaemon extends AsyncDisposable {
+  /** Of the run dat sheesh API. */
   readonly url: string;
+  /** Of each API, by the name of its folder. */
+  readonly urls: Readonly<Record<string, string>>;
   readonly apiKey: string;
   readonly home: string;
   readonly pid: number;
@@ -53,6 +56,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     BERTH_HOME: home,
     BERTH_API_KEY: 'test-key',
     BERTH_LISTEN_RUN_DAT_SHEESH: '127.0.0.1:0',
+    BERTH_LISTEN_METALD: '127.0.0.1:0',
     BERTH_NETWORK_RESOLVER: 'false',
     // What goes on beside a test is for the tests that are about it.
     BERTH_TEMPLATE_BUILD: 'false',
@@ -68,10 +72,12 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
   const child = spawn(berth, ['serve', '--stop-vms'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const output = collect(child);
   const ended = once(child, 'exit').then(([code]) => code as number | null);
-  const url = await waitForListener(home, () => child.exitCode !== null || child.signalCode !== null);
-  if (url === null) throw new Error(`the daemon ended (${await ended}):\n${output()}`);
+  const urls = await waitForListeners(home, () => child.exitCode !== null || child.signalCode !== null);
+  if (urls === null) throw new Error(`the daemon ended (${await ended}):\n${output()}`);
+  const url = urls['run-dat-sheesh']!;
   const daemon: TestDaemon = {
     url,
+    urls,
     apiKey: env.BERTH_API_KEY,
     home,
     pid: child.pid!,
@@ -116,11 +122,11 @@ function collect(child: ChildProcess): () => string {
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
-/** The URL the daemon publishes when it answers; null when it ends before that. */
-async function waitForListener(home: string, hasEnded: () => boolean): Promise<string | null> {
+/** The URLs the daemon publishes when it answers; null when it ends before that. */
+async function waitForListeners(home: string, hasEnded: () => boolean): Promise<Record<string, string> | null> {
   while (!hasEnded()) {
     const text = await readFile(join(home, 'listeners.json'), 'utf8').catch(() => null);
-    if (text !== null) return (JSON.parse(text) as Record<string, string>)['run-dat-sheesh']!;
+    if (text !== null) return JSON.parse(text) as Record<string, string>;
     await sleep(20);
   }
   return null;

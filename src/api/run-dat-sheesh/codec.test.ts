@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type Snapshot, type Vm, vmStates } from '../../vm/model.ts';
+import { sampleVm } from '../../vm/testing/sample-vm.ts';
 import { Codec, encodeSnapshot, encodeVm, wireState } from './codec.ts';
 import { snapshotBody, vmBody } from './schemas.ts';
 import { FakeVms } from './testing/fake-vms.ts';
@@ -9,31 +10,29 @@ import { FakeVms } from './testing/fake-vms.ts';
 const time = fc.date({ noInvalidDate: true, min: new Date(0) }).map((date) => date.toISOString());
 const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: null });
 
-const anyVm: fc.Arbitrary<Vm> = fc.record({
-  id: fc.uuid({ version: 4 }),
-  name: fc.string(),
-  tenant: fc.string(),
-  state: fc.constantFrom(...vmStates),
-  engine: fc.constant('qemu'),
-  cpus: fc.integer({ min: 1, max: 256 }),
-  memoryMiB: fc.integer({ min: 1, max: 1e6 }),
-  diskMiB: fc.integer({ min: 1, max: 1e6 }),
-  imageId: maybe(fc.string()),
-  snapshotId: maybe(fc.string()),
-  uid: maybe(fc.nat()),
-  addresses: fc.record({ ipv4: fc.ipV4(), ipv6: maybe(fc.ipV6()), mac: fc.string(), tap: fc.string() }),
-  egress: fc.record({ outbound: fc.boolean(), allow: fc.array(fc.string()) }),
-  startMode: maybe(fc.constantFrom('boot' as const, 'clone' as const, 'restore' as const)),
-  createdAt: time,
-  startedAt: maybe(time),
-  stoppedAt: maybe(time),
-  reason: maybe(fc.string()),
-  labels: fc.dictionary(fc.string(), fc.string()),
-  parkAfterSeconds: fc.option(fc.nat()),
-  parked: fc.boolean(),
-  hidden: fc.constant(false),
-  renewal: fc.constant(null),
-});
+const anyVm: fc.Arbitrary<Vm> = fc
+  .record({
+    id: fc.uuid({ version: 4 }),
+    name: fc.string(),
+    tenant: fc.string(),
+    state: fc.constantFrom(...vmStates),
+    engine: fc.constant('qemu'),
+    cpus: fc.integer({ min: 1, max: 256 }),
+    memoryMiB: fc.integer({ min: 1, max: 1e6 }),
+    diskMiB: fc.integer({ min: 1, max: 1e6 }),
+    imageId: maybe(fc.string()),
+    snapshotId: maybe(fc.string()),
+    uid: maybe(fc.nat()),
+    addresses: fc.record({ ipv4: fc.ipV4(), ipv6: maybe(fc.ipV6()), mac: fc.string(), tap: fc.string() }),
+    egress: fc.record({ outbound: fc.boolean(), allow: fc.array(fc.string()) }),
+    startMode: maybe(fc.constantFrom('boot' as const, 'restore' as const)),
+    createdAt: time,
+    startedAt: maybe(time),
+    stoppedAt: maybe(time),
+    reason: maybe(fc.string()),
+    labels: fc.dictionary(fc.string(), fc.string()),
+  })
+  .map((change) => sampleVm(1, change));
 
 const anySnapshot: fc.Arbitrary<Snapshot> = fc.record({
   id: fc.uuid().map((id) => `snap-${id}`),

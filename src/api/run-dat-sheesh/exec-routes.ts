@@ -54,7 +54,7 @@ function operation(id: string, summary: string, body: Operation['body'], answer:
     ...(body === undefined ? {} : { body }),
     status: 200,
     ...(answer === undefined ? {} : { answer }),
-    errors: [409, 502, 504],
+    errors: [409, 502, 504, 507],
   });
 }
 

@@ -59,7 +59,7 @@ export function registerFiles(app: FastifyInstance, context: ApiContext): void {
         query: uploadQuery,
         consumes: ['application/gzip'],
         status: 204,
-        errors: [409, 502, 504],
+        errors: [409, 502, 504, 507],
       }),
     },
     async (request, reply) => {
@@ -84,7 +84,7 @@ export function registerFiles(app: FastifyInstance, context: ApiContext): void {
         query: downloadQuery,
         produces: ['application/gzip'],
         status: 200,
-        errors: [409, 502, 504],
+        errors: [409, 502, 504, 507],
       }),
     },
     async (request, reply) => {

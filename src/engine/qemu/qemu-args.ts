@@ -100,7 +100,7 @@ export function qemuArgs(spec: EngineVmSpec, host: QemuHost): string[] {
       ...device('virtio-blk', {
         id: deviceId(disk.name),
         drive: blockNodeName(disk.name),
-        serial: disk.name.slice(0, 20),
+        serial: (disk.serial ?? disk.name).slice(0, 20),
       }),
     ]),
     ...spec.nics.flatMap((nic, index) => [

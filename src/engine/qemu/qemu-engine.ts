@@ -13,6 +13,7 @@ import type {
   EngineMemory,
   EngineObservation,
   EngineShape,
+  EngineState,
   EngineUsage,
   EngineVmSpec,
 } from '../engine.ts';
@@ -30,7 +31,7 @@ import { QemuHostFacts } from './qemu-host.ts';
 import { type KvmAccess, kvmAccess } from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
-import { processUsage } from './usage.ts';
+import { diskUsage, processUsage } from './usage.ts';
 import { vmFiles, vmSockets } from './vm-files.ts';
 import { VmWatch } from './vm-watch.ts';
 
@@ -143,15 +144,14 @@ export class QemuEngine implements Engine {
     if (process === null) return { state: 'absent', pid: null };
     try {
       const status = await this.#execute(process, 'query-status');
-      const running = isObject(status) && status.status === 'running';
-      return { state: running ? 'running' : 'paused', pid: process.pid };
+      return { state: stateOf(isObject(status) ? status.status : null), pid: process.pid };
     } catch (error) {
       if (await this.#table.isAlive(process)) throw error;
       return { state: 'absent', pid: null };
     }
   }
 
-  async watch(id: string, dir: string, onExit: (exit: EngineExit) => void): Promise<void> {
+  async watch(id: string, dir: string, onExit: (exit: EngineExit) => void, onChange = () => {}): Promise<void> {
     const process = await this.#require(id, dir);
     this.#watches.get(dir)?.stop();
     const watch = new VmWatch(process, this.#table, this.#monitors, this.#log);
@@ -159,7 +159,7 @@ export class QemuEngine implements Engine {
     watch.start((exit) => {
       if (this.#watches.get(dir) === watch) this.#watches.delete(dir);
       onExit(exit);
-    });
+    }, onChange);
   }
 
   async pause(id: string, dir: string): Promise<void> {
@@ -212,7 +212,19 @@ export class QemuEngine implements Engine {
 
   async usage(id: string, dir: string): Promise<EngineUsage | null> {
     const process = await this.#table.find(id, dir);
-    return process === null ? null : await processUsage(process.pid);
+    if (process === null) return null;
+    const [usage, blockStats] = await Promise.all([
+      processUsage(process.pid),
+      this.#execute(process, 'query-blockstats').catch(async (error: unknown) => {
+        if (await this.#table.isAlive(process)) throw error;
+        return [];
+      }),
+    ]);
+    return usage === null ? null : { ...usage, disks: diskUsage(blockStats) };
+  }
+
+  controlSocket(dir: string): string {
+    return vmFiles(dir).qmpSocket;
   }
 
   async listLive(vmsRoot: string): Promise<ReadonlyMap<string, number>> {
@@ -306,6 +318,12 @@ export class QemuEngine implements Engine {
     this.#cgroups ??= Cgroups.open(this.#options.instance, this.#log);
     return this.#cgroups;
   }
+}
+
+/** QEMU's run states as far as they matter here. Disks are left at `werror=enospc`, so `io-error` is a full host. */
+function stateOf(status: unknown): EngineState {
+  if (status === 'running') return 'running';
+  return status === 'io-error' ? 'stalled' : 'paused';
 }
 
 function checkId(id: string): void {

@@ -7,6 +7,8 @@ import type { QmpEvent } from './qemu-qmp.ts';
 
 /** Milliseconds between attempts to talk to a live process whose monitor does not accept a session. */
 const retryMs = 1000;
+/** Milliseconds in which one disk error of a VM is logged. */
+const diskErrorLogMs = 60_000;
 /** Milliseconds a process may take from closing its monitor to its end. */
 const endingMs = 500;
 
@@ -20,7 +22,7 @@ const reasons: Readonly<Record<string, EngineExit['reason']>> = {
 
 /**
  * Watches one VM's process to its end. The end of the QMP session is what tells, so nothing is polled, and the events of
- * the session tell why.
+ * the session tell why, and when the guest is held or let go.
  */
 export class VmWatch {
   readonly #process: VmProcess;
@@ -31,6 +33,8 @@ export class VmWatch {
   #shutdown: unknown = null;
   #panicked = false;
   #destroyed = false;
+  #onChange = () => {};
+  #errorsLoggedAt = -Infinity;
 
   constructor(process: VmProcess, table: ProcessTable, monitors: Monitors, log: Log) {
     this.#process = process;
@@ -39,8 +43,9 @@ export class VmWatch {
     this.#log = log;
   }
 
-  /** Calls `onExit` once when the process has ended, unless `stop` comes first. */
-  start(onExit: (exit: EngineExit) => void): void {
+  /** Calls `onExit` once when the process has ended, unless `stop` comes first; `onChange` when it pauses or goes on. */
+  start(onExit: (exit: EngineExit) => void, onChange: () => void): void {
+    this.#onChange = onChange;
     void this.#run().then((exit) => {
       if (exit !== null) onExit(exit);
     });
@@ -82,7 +87,17 @@ export class VmWatch {
   }
 
   #onEvent({ event, data }: QmpEvent): void {
-    if (event === 'BLOCK_IO_ERROR') this.#log.error({ vm: this.#process.id, detail: data }, 'disk error');
+    if (this.#stopped.signal.aborted) return;
+    if (event === 'STOP' || event === 'RESUME') this.#onChange();
+    if (event === 'BLOCK_IO_ERROR') this.#logDiskError(data);
+  }
+
+  /** One in a while: a guest whose disk fails can cause them as fast as it writes. */
+  #logDiskError(detail: QmpEvent['data']): void {
+    const now = performance.now();
+    if (now - this.#errorsLoggedAt < diskErrorLogMs) return;
+    this.#errorsLoggedAt = now;
+    this.#log.error({ vm: this.#process.id, detail }, 'disk error');
   }
 
   #exit(): EngineExit {

@@ -5,11 +5,12 @@
 
 import { createSocket, type RemoteInfo } from 'node:dgram';
 import { Resolver as DnsClient } from 'node:dns/promises';
+import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { BerthError } from '../../common/errors.ts';
 import { type BridgeNetworkOptions, createBridgeNetwork } from '../bridge-network.ts';
-import type { Network } from '../network.ts';
+import type { Network, Traffic } from '../network.ts';
 import { findProcesses } from '../resolver-process.ts';
 
 export type Probe = 'open' | 'refused' | 'blocked';
@@ -74,6 +75,39 @@ export const operations = {
     });
   },
 
+  /** A TCP server that takes what is sent to the end and says so, and one on the next port that sends `bytes`. */
+  async serveBulk(port: number, bytes: number): Promise<void> {
+    const sink = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => socket.destroy());
+      socket.on('end', () => socket.end('done'));
+      socket.resume();
+    });
+    await listening((done) => sink.listen(port, '::', done));
+    const source = createServer((socket) => {
+      socket.on('error', () => socket.destroy());
+      socket.end(Buffer.alloc(bytes));
+    });
+    await listening((done) => source.listen(port + 1, '::', done));
+  },
+
+  /** Milliseconds it takes to send `bytes` to a sink and to hear that they came. */
+  async push(host: string, port: number, bytes: number): Promise<number> {
+    const started = performance.now();
+    const socket = connect({ host, port, allowHalfOpen: true });
+    socket.end(Buffer.alloc(bytes));
+    const [answer] = await once(socket, 'data');
+    if (String(answer) !== 'done') throw new Error('the sink did not take everything');
+    return performance.now() - started;
+  },
+
+  /** Milliseconds it takes to receive everything a source sends, and how much that was. */
+  async pull(host: string, port: number): Promise<{ readonly ms: number; readonly bytes: number }> {
+    const started = performance.now();
+    let bytes = 0;
+    for await (const chunk of connect({ host, port })) bytes += (chunk as Buffer).length;
+    return { ms: performance.now() - started, bytes };
+  },
+
   /** Datagrams that came to the UDP server. */
   async received(): Promise<readonly string[]> {
     return received;
@@ -122,6 +156,12 @@ export const operations = {
       if (error instanceof BerthError) return error.code;
       throw error;
     }
+  },
+
+  async traffic(name: string, tap: string): Promise<Traffic> {
+    const traffic = (await networks.get(name)?.traffic([tap]))?.get(tap);
+    if (traffic === undefined) throw new Error(`no traffic of ${tap}`);
+    return traffic;
   },
 
   findProcesses,

@@ -97,7 +97,8 @@ export const shutdownStep: Step<OperationContext> = {
     const graceMs = typeof detail.graceMs === 'number' ? detail.graceMs : deps.settings.stopGraceMs;
     try {
       const { state } = await deps.engine.observe(vm.id, dir);
-      if (state === 'absent') return;
+      // A guest that is held for lack of disk space cannot shut down: its writes wait for the space.
+      if (state === 'absent' || state === 'stalled') return;
       if (state === 'paused') await deps.engine.resume(vm.id, dir);
     } catch (error) {
       // A process that does not answer cannot be asked for anything: the next step ends it.

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Admission } from '../../common/concurrency.ts';
-import type { Engine, EngineState } from '../../engine/engine.ts';
+import type { Engine, EngineExit, EngineState } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
 import { createUserNetwork } from '../../net/user-network.ts';
@@ -28,6 +28,15 @@ export class FakeHost {
   readonly processes = new Map<string, EngineState>();
   /** Calls that fail. */
   readonly failing = new Set<FakeCall>();
+  /** Calls that wait for a promise before they go on. */
+  readonly waiting = new Map<FakeCall, Promise<void>>();
+  /** VMs that were looked at, in order. */
+  readonly observed: string[] = [];
+  /** How many guest clients were closed. */
+  closedGuests = 0;
+  /** Free space that the file system must have, MiB. */
+  reserveMiB = 0;
+  readonly #watches = new Map<string, { onExit(exit: EngineExit): void; onChange(): void }>();
 
   private constructor(home: string, db: Database) {
     this.home = home;
@@ -47,6 +56,7 @@ export class FakeHost {
   }
 
   dependencies(quotas: Partial<Quotas> = {}): VmDependencies {
+    const reserve = () => this.reserveMiB;
     return {
       store: new VmStore(this.db),
       snapshots: new SnapshotStore(this.db),
@@ -60,19 +70,37 @@ export class FakeHost {
         quotas: { ...ampleQuotas, ...quotas },
         defaultDiskMiB: 1,
         bootTimeoutMs: 1000,
+        bootSlotMs: 1,
         stopGraceMs: 1,
+        reconcileIntervalMs: 20,
         uidBase: null,
         cpuPercentPerCpu: null,
         memoryOverheadMiB: null,
         templates: { build: false, budgetBytes: 0 },
         spares: { waiting: 0, ready: 0 },
+        get diskReserveMiB() {
+          return reserve();
+        },
       },
       admission: new Admission(2),
       log: pino({ level: 'silent' }),
     };
   }
 
+  /** A process does something that nobody asked for, and the engine tells. */
+  change(id: string, state: EngineState): void {
+    this.processes.set(id, state);
+    this.#watches.get(id)?.onChange();
+  }
+
+  /** A process ends by itself, and the engine tells. */
+  end(id: string, reason: EngineExit['reason']): void {
+    this.processes.delete(id);
+    this.#watches.get(id)?.onExit({ id, reason, detail: '' });
+  }
+
   async #call(name: FakeCall): Promise<void> {
+    await this.waiting.get(name);
     if (this.failing.has(name)) throw new Error(`${name} fails`);
   }
 
@@ -85,10 +113,16 @@ export class FakeHost {
         this.processes.set(id, 'running');
       },
       observe: async (id) => {
+        this.observed.push(id);
         await this.#call('observe');
         return { state: this.processes.get(id) ?? 'absent', pid: null };
       },
-      watch: async () => {},
+      watch: async (id, _dir, onExit, onChange = () => {}) => {
+        this.#watches.set(id, { onExit, onChange });
+      },
+      pause: async (id) => this.change(id, 'paused'),
+      resume: async (id) => this.change(id, 'running'),
+      usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
       waitForExit: async (id) => !this.processes.has(id),
       destroy: async (id) => {
@@ -110,7 +144,9 @@ export class FakeHost {
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },
-      close: () => {},
+      close: () => {
+        this.closedGuests++;
+      },
     };
   }
 
@@ -148,4 +184,5 @@ const ampleQuotas: Quotas = {
   totalCpus: 100,
   totalMemoryMiB: 100_000,
   totalDiskMiB: 100_000,
+  tenant: { maxVms: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
 };

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { BerthError } from '../../../common/errors.ts';
 import type { VmService } from '../../../vm/api.ts';
 import type { CreateVm, Quotas, Snapshot, Vm, VmEvent, VmState } from '../../../vm/model.ts';
+import { sampleVm } from '../../../vm/testing/sample-vm.ts';
 import { FakeGuest } from './fake-guest.ts';
 
 const createdAt = '2026-01-02T03:04:05.678Z';
@@ -16,6 +17,7 @@ const testQuotas: Quotas = {
   totalCpus: 1000,
   totalMemoryMiB: 1_000_000,
   totalDiskMiB: 10_000_000,
+  tenant: { maxVms: 20, totalCpus: 1000, totalMemoryMiB: 1_000_000, totalDiskMiB: 10_000_000 },
 };
 
 function notFaked(): never {
@@ -57,10 +59,9 @@ export class FakeVms implements VmService {
     if (request.snapshotId !== undefined) this.getSnapshot(request.snapshotId);
     this.requests.push(request);
     const number = this.#vms.length + 2;
-    const vm: Vm = {
+    const vm = sampleVm(number, {
       id: randomUUID(),
       name: '',
-      tenant: '',
       state: 'running',
       engine: 'fake',
       cpus: request.cpus,
@@ -69,21 +70,13 @@ export class FakeVms implements VmService {
       imageId: request.imageId ?? 'img-00000000-0000-4000-8000-000000000000',
       snapshotId: request.snapshotId ?? null,
       uid: null,
-      addresses: { ipv4: `172.16.0.${number}`, ipv6: null, mac: '02:00:00:00:00:01', tap: `tap${number}` },
       egress: request.egress,
-      startMode: 'boot',
       createdAt,
       startedAt: createdAt,
-      stoppedAt: null,
-      reason: null,
-      labels: {},
       parkAfterSeconds: request.parkAfterSeconds ?? null,
-      parked: false,
-      hidden: false,
-      renewal: null,
-    };
+    });
     this.#replace([...this.#vms, vm]);
-    this.emit({ id: this.#revision, at: createdAt, type: 'vm.created', vmId: vm.id });
+    this.emit({ id: this.#revision, at: createdAt, type: 'vm.created', vmId: vm.id, tenant: '' });
     return vm;
   }
 
@@ -120,7 +113,7 @@ export class FakeVms implements VmService {
   async remove(id: string): Promise<void> {
     this.get(id);
     this.#replace(this.#vms.filter((vm) => vm.id !== id));
-    this.emit({ id: this.#revision, at: createdAt, type: 'vm.removed', vmId: id });
+    this.emit({ id: this.#revision, at: createdAt, type: 'vm.removed', vmId: id, tenant: '' });
   }
 
   guest(id: string): FakeGuest {
@@ -173,6 +166,10 @@ export class FakeVms implements VmService {
 
   reboot = notFaked;
   pause = notFaked;
+  usage = notFaked;
+  controlSocket = notFaked;
+  listOf = notFaked;
+  getOf = notFaked;
   resize = notFaked;
   removeSnapshot = notFaked;
 

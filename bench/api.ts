@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { runCommand } from '../src/common/command.ts';
 import { openDatabase } from '../src/store/database.ts';
 import { VmStore } from '../src/store/vm-store.ts';
+import { sampleVm } from '../src/vm/testing/sample-vm.ts';
 import { startDaemon } from '../test/support/daemon.ts';
 import { load } from './http-load.ts';
-import type { Row } from './statistics.ts';
+import { quantity, type Row } from './report.ts';
 
 const records = 100;
 const seconds = 5;
@@ -16,7 +17,7 @@ const seconds = 5;
  * Reading VMs over HTTP and the daemon's memory, with 100 VM records in the store. The floor is a bare `node:http` server
  * that sends the same bytes for every request.
  */
-export async function benchRecords(): Promise<Row[]> {
+export async function benchApi(): Promise<Row[]> {
   const first = await startDaemon();
   await first.kill();
   await seed(join(first.home, 'berth.db'));
@@ -33,26 +34,16 @@ export async function benchRecords(): Promise<Row[]> {
       ['GET /v1/vms/:id', `/v1/vms/${vms[0]!.id}`, JSON.stringify(vms[0])],
     ] as const) {
       await load(daemon.url + path, headers, 1);
-      const measured = await load(daemon.url + path, headers, seconds);
-      const floor = await bareHttp(body);
-      rows.push({
-        what,
-        measured: `${Math.round(measured.rate)}/s, p50 ${measured.p50} ms, p99 ${measured.p99} ms`,
-        floor: `${Math.round(floor.rate)}/s`,
-        ratio: (floor.rate / measured.rate).toFixed(2),
-        target: 'at least 5000/s',
-        met: measured.rate >= 5000,
-      });
+      const value = await load(daemon.url + path, headers, seconds);
+      const floor = { what: 'bare node:http, same bytes', value: await bareHttp(body) };
+      rows.push(quantity({ what, value, unit: '/s', floor, atLeast: 5000 }));
     }
     const loadedMiB = await memory(daemon.pid);
-    rows.push({
-      what: `daemon memory, ${records} VM records`,
-      measured: `${restingMiB.toFixed(0)} MiB, after the load ${loadedMiB.toFixed(0)} MiB`,
-      floor: `${((await bareNodeMemory()) / 1024 / 1024).toFixed(0)} MiB (empty node)`,
-      ratio: '',
-      target: 'at most 120 MB',
-      met: restingMiB * 1024 * 1024 <= 120e6,
-    });
+    const floor = { what: 'empty node', value: await bareNodeMemory() };
+    const what = `daemon memory, ${records} VM records`;
+    // 120 MB are 114 MiB.
+    rows.push(quantity({ what, value: restingMiB, unit: ' MiB', floor, atMost: 114 }));
+    rows.push(quantity({ what: `${what}, after the load`, value: loadedMiB, unit: ' MiB', floor }));
     return rows;
   } finally {
     await daemon.stop();
@@ -63,45 +54,19 @@ async function seed(path: string): Promise<void> {
   const db = await openDatabase(path);
   const store = new VmStore(db);
   for (let n = 0; n < records; n++) {
-    const hex = n.toString(16).padStart(12, '0');
     await store.insert(
-      {
-        id: `00000000-0000-4000-8000-${hex}`,
+      sampleVm(n + 2, {
+        id: `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`,
         name: `vm-${n}`,
-        tenant: '',
-        state: 'stopped',
-        engine: 'qemu',
-        cpus: 1,
-        memoryMiB: 256,
-        diskMiB: 512,
-        imageId: 'img-00000000-0000-4000-8000-000000000000',
-        snapshotId: null,
-        uid: 300_000 + n,
-        addresses: {
-          ipv4: `172.16.0.${n + 2}`,
-          ipv6: null,
-          mac: `02:${hex.match(/../g)!.slice(1).join(':')}`,
-          tap: `bench${n}`,
-        },
-        egress: { outbound: false, allow: [] },
-        startMode: 'boot',
         createdAt: new Date().toISOString(),
-        startedAt: null,
-        stoppedAt: null,
-        reason: null,
-        labels: {},
-        parkAfterSeconds: null,
-        parked: false,
-        hidden: false,
-        renewal: null,
-      },
+      }),
       null,
     );
   }
   await db.destroy();
 }
 
-async function bareHttp(body: string) {
+async function bareHttp(body: string): Promise<number> {
   const server = createServer((_, reply) => reply.writeHead(200, { 'content-type': 'application/json' }).end(body));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   try {
@@ -117,7 +82,8 @@ async function memory(pid: number): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
 }
 
+/** Resident MiB of a Node that does nothing. */
 async function bareNodeMemory(): Promise<number> {
   const { stdout } = await runCommand(process.execPath, ['-e', 'console.log(process.memoryUsage().rss)']);
-  return Number(stdout);
+  return Number(stdout) / 1024 / 1024;
 }

@@ -1,0 +1,68 @@
+import { createVm, expectStatus } from '../test/support/api.ts';
+import { startDaemon, type TestDaemon } from '../test/support/daemon.ts';
+import { startBareVm } from './bare-qemu.ts';
+import { guestKernelArgs, imageFiles } from './guest.ts';
+import { type Row, times } from './report.ts';
+
+const boots = 20;
+
+/** Cold boots in turns with a bare QEMU that is started by hand, and the daemon's own part of them. */
+export async function benchBoot(): Promise<Row[]> {
+  await using daemon = await startDaemon();
+  const files = imageFiles(daemon);
+  // The first VM waits for the acceleration probe, and warms the page cache for both.
+  const first = await createVm(daemon);
+  const kernelArgs = await guestKernelArgs(daemon, first.id);
+  await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${first.id}`);
+
+  const bare: number[] = [];
+  const berth: number[] = [];
+  const bareBoot = async () => {
+    const vm = await startBareVm(files, kernelArgs);
+    bare.push(vm.firstReplyMs);
+    await vm.end();
+  };
+  const berthBoot = async () => {
+    const started = performance.now();
+    const vm = await createVm(daemon);
+    berth.push(performance.now() - started);
+    await expectStatus(daemon, 204, 'DELETE', `/v1/vms/${vm.id}`);
+  };
+  // Each goes first every other time: what one leaves behind meets the other as often.
+  for (let n = 0; n < boots; n++)
+    for (const boot of n % 2 === 0 ? [bareBoot, berthBoot] : [berthBoot, bareBoot]) await boot();
+
+  const steps = createSteps(daemon).slice(1);
+  const without = (left: (name: string) => boolean) =>
+    berth.map((ms, n) => {
+      const micros = steps[n]!.filter((step) => left(step.name)).reduce((sum, step) => sum + step.micros, 0);
+      return ms - micros / 1000;
+    });
+  return [
+    times({
+      what: 'cold create to RUNNING',
+      ms: berth,
+      floor: { what: 'bare QEMU to first reply', ms: bare },
+      atMost: { ratio: 1.15 },
+    }),
+    times({
+      what: 'create less QEMU and guest, with qemu-img, nft and ip',
+      ms: without((name) => name === 'launch' || name === 'guest'),
+    }),
+    times({ what: 'own code of a create: less all programs it runs', ms: without(() => true), atMost: { ms: 5 } }),
+  ];
+}
+
+interface StepTiming {
+  readonly name: string;
+  readonly micros: number;
+}
+
+/** What the steps of each create so far took, from the daemon's log. */
+function createSteps(daemon: TestDaemon): StepTiming[][] {
+  return daemon
+    .output()
+    .split('\n')
+    .filter((line) => line.includes('"operation":"create"') && line.includes('"steps"'))
+    .map((line) => (JSON.parse(line) as { steps: StepTiming[] }).steps);
+}

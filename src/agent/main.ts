@@ -1,0 +1,18 @@
+import { readFile } from 'node:fs/promises';
+import { BerthError } from '../common/errors.ts';
+import { consoleLog } from './log.ts';
+import { startAgent } from './run.ts';
+import { parseRunConfig } from './run-config.ts';
+
+/**
+ * The agent as a program of its own, which is put into images as one file: `node agent.mjs [agent.json]`. It ends at SIGTERM.
+ */
+const path = process.argv[2] ?? '/dstack/agent.json';
+try {
+  const agent = await startAgent(parseRunConfig(await readFile(path, 'utf8'), path), consoleLog());
+  console.log(`listening: ${agent.httpUrl}`);
+  process.once('SIGTERM', () => agent.stop());
+} catch (error) {
+  console.error(error instanceof BerthError ? `${error.message}. ${error.advice}` : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { type AppCompose, parseAppCompose } from '../attest/app-compose.ts';
+import { type AppKeys, appKeysFromSeed, parseAppKeys, serializeAppKeys } from '../attest/app-keys.ts';
+import { Attestor } from '../attest/attest.ts';
+import { mrConfigIdV1 } from '../attest/measurements.ts';
+import type { Quoter } from '../attest/quoter.ts';
+import { SimulatedPlatform } from '../attest/simulated/platform.ts';
+import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
+import { runCommand } from '../common/command.ts';
+import { BerthError } from '../common/errors.ts';
+import { writeFileAtomic } from '../common/files.ts';
+import { assembleAgent } from './assemble.ts';
+import { closeServers } from './close-servers.ts';
+import { readIdentity } from './instance-info.ts';
+import type { AgentLog } from './log.ts';
+import { parseMeasurements } from './measurements-file.ts';
+import { readIfThere } from './read-if-there.ts';
+import type { RunConfig, TeeConfig } from './run-config.ts';
+import { agentServers } from './servers.ts';
+import { listenTcp, listenUnix } from './sockets.ts';
+
+export interface RunningAgent {
+  readonly httpUrl: string;
+  stop(): Promise<void>;
+}
+
+/**
+ * The agent in a VM: everybody in it may use dstack.sock, everybody outside the HTTP port, root alone the host's socket.
+ * Started again during the same boot it goes on with that boot's event log.
+ */
+export async function startAgent(config: RunConfig, log: AgentLog): Promise<RunningAgent> {
+  const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
+  const identity = await readIdentity(config.instanceInfo, compose);
+  const vmConfig = readVmConfig(await readIfThere(config.sysConfig));
+  const attestor = await Attestor.open({
+    quoter: await createQuoter(config.tee, compose),
+    eventLogPath: config.eventLog,
+    vmConfig,
+  });
+  const agent = await assembleAgent({
+    compose,
+    ...identity,
+    keys: await readKeys(config.appKeys, compose),
+    attestor,
+    vmConfig,
+    dockerSocket: config.dockerSocket,
+    dataDisks: config.dataDisks,
+    shutDown: shutDownBy(config.shutdown),
+    log,
+  });
+
+  const make = agentServers(agent);
+  const sockets = [
+    ...config.sockets.map((directory) => [make.internal(), join(directory, 'dstack.sock'), 0o777] as const),
+    ...config.sockets.map((directory) => [make.tappd(), join(directory, 'tappd.sock'), 0o777] as const),
+    [make.guestApi(), config.guestSocket, 0o600] as const,
+  ];
+  const http = make.external();
+  const servers: Server[] = [...sockets.map(([server]) => server), http];
+  try {
+    for (const [server, path, mode] of sockets) await listenUnix(server, path, mode);
+    const httpUrl = await listenTcp(http, config.http.host, config.http.port);
+    // Made now, so that the first who asks does not wait for it.
+    agent
+      .appCert()
+      .catch((error: unknown) => log.error({ err: error }, "the agent's own certificate could not be made"));
+    return { httpUrl, stop: () => closeServers(servers) };
+  } catch (error) {
+    await closeServers(servers);
+    throw error;
+  }
+}
+
+async function createQuoter(tee: TeeConfig, compose: AppCompose): Promise<Quoter> {
+  const platform = await SimulatedPlatform.open(tee.directory);
+  const boot = parseMeasurements(await readFile(tee.measurements, 'utf8'));
+  return new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigIdV1(compose.hash) });
+}
+
+async function readKeys(path: string, compose: AppCompose): Promise<AppKeys> {
+  const text = await readIfThere(path);
+  if (text !== null) return parseAppKeys(text);
+  if (compose.keyProvider !== 'none')
+    throw new BerthError('invalid_argument', {
+      reason: `there are no keys of the ${compose.keyProvider} key provider`,
+    });
+  const keys = await appKeysFromSeed();
+  await writeFileAtomic(path, serializeAppKeys(keys), 0o600);
+  return keys;
+}
+
+/** The text of the VM's configuration, which is JSON inside of JSON. */
+function readVmConfig(sysConfig: string | null): string {
+  if (sysConfig === null) return '';
+  const { vm_config: text } = JSON.parse(sysConfig) as { vm_config?: unknown };
+  return typeof text === 'string' ? text : '';
+}
+
+function shutDownBy([command, ...args]: readonly string[]): (() => Promise<void>) | null {
+  if (command === undefined) return null;
+  return async () => {
+    await runCommand(command, args);
+  };
+}

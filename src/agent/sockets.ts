@@ -1,0 +1,43 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { type AddressInfo, createConnection, type ListenOptions } from 'node:net';
+import { dirname } from 'node:path';
+import { BerthError } from '../common/errors.ts';
+
+/**
+ * Listens on a unix socket. A socket that a process before this one left is replaced, one that answers is not.
+ * @param mode 0o777 for everybody in the VM
+ * @throws BerthError conflict when something answers there
+ */
+export async function listenUnix(server: Server, path: string, mode: number): Promise<void> {
+  if (await answers(path)) throw new BerthError('conflict', { reason: `something listens at ${path} already` });
+  await mkdir(dirname(path), { recursive: true });
+  await rm(path, { force: true });
+  await listen(server, { path });
+  await chmod(path, mode);
+}
+
+/** Listens on TCP and returns the URL. */
+export async function listenTcp(server: Server, host: string, port: number): Promise<string> {
+  await listen(server, { host, port });
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+}
+
+function listen(server: Server, options: ListenOptions): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen(options, () => {
+    server.off('error', reject);
+    resolve();
+  });
+  return promise;
+}
+
+function answers(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = createConnection(path);
+  socket.once('connect', () => resolve(true));
+  socket.once('error', () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}

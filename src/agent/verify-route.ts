@@ -1,0 +1,29 @@
+import { readBody, sendReply } from '../api/prpc/http.ts';
+import { asciiJson } from '../api/prpc/json.ts';
+import { maxBodyBytes } from '../api/prpc/limits.ts';
+import type { Trust } from '../attest/verify/input.ts';
+import { verifyAttestation } from '../attest/verify/verify.ts';
+import { BerthError } from '../common/errors.ts';
+import type { Route } from './http-server.ts';
+import { reportJson } from './verify-report.ts';
+import { readVerifyFile, readVerifyRequest } from './verify-request.ts';
+
+/** Hexadecimal of the largest attestation, and the fields around it. */
+const maxRequestBytes = 3 * maxBodyBytes;
+
+/**
+ * `POST /verify`: an attestation or a quote with what it must say; the reply is a report, 200 whether it is valid or not.
+ * @param trust asked for at each request
+ */
+export function verifyRoute(trust: () => Trust): Route {
+  return async ({ request, response, path }) => {
+    if (request.method !== 'POST' || path.length !== 1 || path[0] !== 'verify') return false;
+    const body = await readBody(request, maxRequestBytes);
+    if (body === null) throw new BerthError('payload_too_large');
+    const { input, expected } = readVerifyRequest(readVerifyFile(body));
+    const report = await verifyAttestation(input, trust(), expected);
+    const text = asciiJson(JSON.stringify(reportJson(report), null, 2));
+    sendReply(response, { status: 200, contentType: 'application/json', body: Buffer.from(text, 'latin1') });
+    return true;
+  };
+}

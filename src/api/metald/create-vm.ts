@@ -1,0 +1,146 @@
+/** What a client wants a VM to be, checked, as the VM service takes it. */
+
+import { randomBytes } from 'node:crypto';
+import { BerthError } from '../../common/errors.ts';
+import type { ImageStore } from '../../image/images.ts';
+import type { CreateDisk, CreateVm } from '../../vm/model.ts';
+import { encodeApiRecord } from './api-record.ts';
+import { withBothNames } from './config.ts';
+import { decodeNic } from './create-nic.ts';
+import type {
+  BootConfig,
+  ConsoleConfig,
+  CpuConfig,
+  CreateVmRequest,
+  MemoryConfig,
+  StorageDevice,
+  VmConfig,
+} from './gen/vmprovisioner/v1/vm_pb.js';
+
+const bytesPerMiB = 1024n * 1024n;
+/** Limits of the reference; the host's own quotas may be lower. */
+const maxCpus = 32;
+const minMemoryMiB = 128;
+
+const cpuTemplates = new Set(['', 'T2', 'T2S', 'T2CL', 'T2A', 'V1N1']);
+const diskTypes = new Set(['', 'virtio', 'virtio-blk']);
+const consoleTypes = new Set(['', 'serial', 'virtio', 'virtio_console']);
+
+/** Where a path may stand, this names an image of the host. */
+const imagePrefix = 'image:';
+
+export interface CreateVmOptions {
+  /** CIDRs that VMs may start connections to. */
+  readonly allowIps: readonly string[];
+  readonly images: Pick<ImageStore, 'find'>;
+}
+
+/** Throws `invalid_argument` with the field's name, or `image_not_found`. Paths and quotas are the service's to check. */
+export function decodeCreateVm(request: CreateVmRequest, tenant: string, options: CreateVmOptions): CreateVm {
+  const { config: given } = request;
+  if (!given) throw invalid('vm config is required');
+  if (!given.cpu) throw invalid('cpu configuration is required');
+  if (!given.memory) throw invalid('memory configuration is required');
+  if (!given.boot) throw invalid('boot configuration is required');
+  const config = withBothNames(given);
+  const id = request.vmId || `ud-${randomBytes(8).toString('hex')}`;
+  const sizes = { cpus: decodeCpus(given.cpu), memoryMiB: decodeMemory(given.memory) };
+  const consoleFile = decodeConsole(config.console);
+  return {
+    id,
+    name: config.metadata.name || id,
+    tenant,
+    ...sizes,
+    ...decodeBoot(given.boot, config, options.images),
+    nics: config.network.map(decodeNic),
+    egress: { outbound: options.allowIps.length > 0, allow: options.allowIps },
+    labels: { ...config.metadata },
+    ...(consoleFile === null ? {} : { consoleFile }),
+    apiRecord: encodeApiRecord(config),
+    start: false,
+  };
+}
+
+function decodeCpus(cpu: CpuConfig): number {
+  const { vcpuCount, maxVcpuCount, topology } = cpu;
+  if (vcpuCount <= 0) throw invalid('vcpu_count must be greater than 0');
+  if (vcpuCount > maxCpus) throw invalid(`vcpu_count must be at most ${maxCpus}`);
+  if (maxVcpuCount !== 0 && maxVcpuCount < vcpuCount)
+    throw invalid('max_vcpu_count must be greater than or equal to vcpu_count');
+  if (topology && topology.sockets * topology.coresPerSocket * topology.threadsPerCore !== vcpuCount)
+    throw invalid('topology must make up vcpu_count');
+  if (!cpuTemplates.has(cpu.cpuTemplate)) throw invalid('cpu_template must be T2, T2S, T2CL, T2A or V1N1');
+  return vcpuCount;
+}
+
+function decodeMemory(memory: MemoryConfig): number {
+  const { sizeBytes, maxSizeBytes } = memory;
+  if (sizeBytes <= 0n) throw invalid('memory size_bytes must be greater than 0');
+  if (sizeBytes % bytesPerMiB !== 0n) throw invalid('memory size_bytes must be a whole number of MiB');
+  const memoryMiB = Number(sizeBytes / bytesPerMiB);
+  if (memoryMiB < minMemoryMiB) throw invalid(`memory size_bytes must be at least ${minMemoryMiB} MiB`);
+  if (maxSizeBytes !== 0n && maxSizeBytes < sizeBytes)
+    throw invalid('memory max_size_bytes must be greater than or equal to size_bytes');
+  return memoryMiB;
+}
+
+type Boot = Pick<CreateVm, 'boot' | 'imageId' | 'guestChannel' | 'kernelArgs' | 'disks'>;
+
+function decodeBoot(boot: BootConfig, config: VmConfig, images: CreateVmOptions['images']): Boot {
+  const { kernelPath, initrdPath, kernelArgs } = boot;
+  if (kernelPath === '') throw invalid('kernel_path is required');
+  const image = imageName(kernelPath);
+  if (image === null && config.storage.length === 0) throw invalid('at least one storage device is required');
+  const root = rootIndex(config.storage);
+  const disks = config.storage.map((device, index) => decodeDisk(device, index, index === root));
+  const args = kernelArgs === '' ? {} : { kernelArgs };
+  if (image === null) {
+    const initrd = initrdPath === '' ? {} : { initrd: initrdPath };
+    return { boot: { kernel: kernelPath, ...initrd }, guestChannel: 'optional', disks, ...args };
+  }
+  if (initrdPath !== '') throw invalid('initrd_path cannot be used with the kernel of an image');
+  const rootDevice = root === null ? undefined : config.storage[root];
+  if (rootDevice && imageName(rootDevice.path) !== image)
+    throw invalid(`the root device of a VM with the kernel of an image must be ${imagePrefix}${image}`);
+  if (rootDevice?.readOnly) throw invalid('the root device of a VM with the kernel of an image cannot be read-only');
+  const found = images.find(image);
+  if (!found) throw new BerthError('image_not_found');
+  return { imageId: found.id, disks: disks.filter((disk) => disk.root !== true), ...args };
+}
+
+/** The first device is the root when none says so. */
+function rootIndex(storage: readonly StorageDevice[]): number | null {
+  const marked = storage.flatMap((device, index) => (device.isRootDevice ? index : []));
+  if (marked.length > 1) throw invalid('only one storage device can be the root device');
+  return marked[0] ?? (storage.length === 0 ? null : 0);
+}
+
+function decodeDisk(device: StorageDevice, index: number, root: boolean): CreateDisk {
+  if (device.path === '') throw invalid(`storage device ${index} path is required`);
+  if (!diskTypes.has(device.interfaceType))
+    throw invalid(`storage device ${index} interface_type must be virtio-blk, or empty`);
+  const image = imageName(device.path);
+  return {
+    name: device.id || (root ? 'rootfs' : `disk${index}`),
+    source: image === null ? { asset: device.path } : { image },
+    readOnly: device.readOnly,
+    root,
+  };
+}
+
+function imageName(path: string): string | null {
+  return path.startsWith(imagePrefix) ? path.slice(imagePrefix.length) : null;
+}
+
+/** The name of the console's file: the last part of what was asked for, since the file is made in the VM's directory. */
+function decodeConsole(console: ConsoleConfig | undefined): string | null {
+  if (!console) return null;
+  if (!consoleTypes.has(console.type.toLowerCase())) throw invalid('console type must be serial or VIRTIO_CONSOLE');
+  if (console.input !== '') throw invalid('console input is not supported');
+  if (console.output === '') return null;
+  return console.output.split('/').at(-1) ?? '';
+}
+
+function invalid(reason: string): BerthError {
+  return new BerthError('invalid_argument', { reason });
+}

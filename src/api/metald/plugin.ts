@@ -1,0 +1,112 @@
+import { createServer, type Server } from 'node:http';
+import type { Log } from '../../common/log.ts';
+import type { ImageStore } from '../../image/images.ts';
+import type { VmService } from '../../vm/api.ts';
+import { Authenticator } from './auth.ts';
+import { createCalls } from './calls.ts';
+import { Health } from './health.ts';
+import type { JsonStyle } from './json.ts';
+import { type JwtOptions, JwtVerifier } from './jwt.ts';
+import { ApiMetrics } from './metrics.ts';
+import { type MetricsDetail, OpenPages } from './open-pages.ts';
+import type { CustomerTokenStore, HealthCheck, NetworkFacts } from './ports.ts';
+import { createProtocols } from './protocols.ts';
+import { createRoutes } from './routes.ts';
+import { createDualServer } from './server.ts';
+import { MetaldService, type MetaldSettings } from './service.ts';
+import { TokenVerifier } from './tokens.ts';
+import { UsageSamples } from './usage.ts';
+import { registerVmMetrics } from './vm-metrics.ts';
+
+export interface MetaldOptions {
+  readonly vms: VmService;
+  readonly images: Pick<ImageStore, 'find'>;
+  readonly network: NetworkFacts;
+  readonly auth: {
+    /** Takes `dev_customer_<id>` for a token of that customer. */
+    readonly development: boolean;
+    readonly tokens: CustomerTokenStore;
+    /** Null: no JWTs. */
+    readonly jwt: JwtOptions | null;
+  };
+  readonly settings: MetaldSettings;
+  /** How replies in JSON are written. */
+  readonly style: JsonStyle;
+  readonly reflection: boolean;
+  /** What /metrics on the API's port tells; on a port of its own it tells everything. */
+  readonly metricsDetail: MetricsDetail;
+  readonly health: { readonly checks: readonly HealthCheck[]; readonly backendCheck: string };
+  /** Name of the engine. */
+  readonly backend: string;
+  readonly version: string;
+  readonly log: Log;
+  /** Milliseconds since the epoch; default `Date.now`. */
+  readonly clock?: () => number;
+}
+
+export interface MetaldApi {
+  /** Serves every protocol; does not listen yet. */
+  readonly server: Server;
+  /** Serves /health and /metrics to the operator; does not listen yet. */
+  readonly operatorServer: Server;
+  /** Counts a line of the log. */
+  countLogLine(level: string): void;
+  /** Takes no new connections and waits for the requests in flight. */
+  close(): Promise<void>;
+  closeAllConnections(): void;
+}
+
+/** The metald API as servers that do not listen yet. */
+export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi> {
+  const { vms, style, reflection, backend, version, log } = options;
+  const clock = options.clock ?? Date.now;
+  const { development, tokens, jwt } = options.auth;
+  const authenticator = new Authenticator({
+    development,
+    tokens: new TokenVerifier(tokens, clock),
+    jwt: jwt === null ? null : await JwtVerifier.open(jwt, clock, log),
+  });
+  const metrics = new ApiMetrics(backend, version);
+  const usage = new UsageSamples(vms, clock, log);
+  const vmMetrics = registerVmMetrics(metrics.registry, { vms, usage, backend });
+  const health = new Health({ ...options.health, backend, version, log, onCheck: (ok) => metrics.checked(ok) });
+  const service = new MetaldService({
+    vms,
+    images: options.images,
+    usage,
+    network: options.network,
+    settings: options.settings,
+  });
+  const calls = createCalls(service, metrics, log);
+  const pagesWith = (detail: MetricsDetail) => new OpenPages({ health, metrics, vmMetrics, detail, log });
+  const routes = createRoutes({
+    calls,
+    authenticator,
+    style,
+    reflection,
+    protocols: createProtocols(calls, { authenticator, style, reflection }),
+    pages: pagesWith(options.metricsDetail),
+    metrics,
+    log,
+  });
+  const dual = createDualServer(routes);
+  const operatorPages = pagesWith('full');
+  const operatorServer = createServer((request, response) =>
+    operatorPages.serve((request.url ?? '').split('?', 1)[0] ?? '', request, response),
+  );
+  return {
+    server: dual.server,
+    operatorServer,
+    countLogLine: (level) => metrics.logged(level),
+    async close() {
+      operatorServer.close();
+      operatorServer.closeIdleConnections();
+      await dual.close();
+      vmMetrics.close();
+    },
+    closeAllConnections() {
+      dual.closeAllConnections();
+      operatorServer.closeAllConnections();
+    },
+  };
+}

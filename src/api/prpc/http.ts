@@ -1,0 +1,51 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BerthError } from '../../common/errors.ts';
+import type { Dispatch } from './dispatch.ts';
+import { maxBodyBytes } from './limits.ts';
+import { encodingOf } from './negotiate.ts';
+import { errorReply, type PrpcReply } from './reply.ts';
+
+/**
+ * Serves one call of a service over `node:http`.
+ * @param name the method as it stands in the path, decoded
+ * @param query without the question mark
+ */
+export async function servePrpc<C>(
+  dispatch: Dispatch<C>,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { name, query }: { readonly name: string; readonly query: string },
+  context: C,
+): Promise<void> {
+  const method = request.method === 'GET' ? 'GET' : 'POST';
+  const contentType = request.headers['content-type'];
+  const body = await readBody(request, maxBodyBytes);
+  if (body === null) {
+    const encoding = encodingOf({ method, query, contentType, body: new Uint8Array() });
+    sendReply(response, errorReply(new BerthError('payload_too_large'), encoding));
+  } else sendReply(response, await dispatch({ method, name, query, contentType, body }, context));
+}
+
+/**
+ * A body of at most `limit` bytes; null when it is longer. What is too much is read and dropped, since a sender that is cut
+ * off in the middle would not see the reply; how long that may go on is the server's request timeout. Rejects when the
+ * sender goes away.
+ */
+export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) {
+      request.resume();
+      return null;
+    }
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}
+
+export function sendReply(response: ServerResponse, { status, contentType, body }: PrpcReply): void {
+  response.writeHead(status, { 'content-type': contentType, 'content-length': body.length });
+  response.end(body);
+}

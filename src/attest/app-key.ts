@@ -1,0 +1,61 @@
+import { BerthError } from '../common/errors.ts';
+import { ed25519PublicKey } from './ed25519.ts';
+import { keccak256 } from './hash.ts';
+import { deriveKey } from './kdf.ts';
+import { k256PublicKey, k256SignRecoverable } from './secp256k1.ts';
+
+/** Algorithms of `GetKey`. */
+export type KeyAlgorithm = 'secp256k1' | 'ed25519';
+
+/** A derived key and the proof of where it comes from. */
+export interface AppKey {
+  /** 32 bytes: a secp256k1 private key or an ed25519 seed. One path gives the same bytes for both. */
+  readonly key: Buffer;
+  /** 33 bytes (compressed secp256k1) or 32 (ed25519). */
+  readonly publicKey: Buffer;
+  /**
+   * [0] 65 bytes by the app's key over Keccak-256("purpose:hex of the public key"); [1] the KMS's signature over the app's
+   * key, empty without a KMS.
+   */
+  readonly signatureChain: readonly [Buffer, Buffer];
+}
+
+/** The secrets a key is derived from: fields of the app's keys. */
+export interface AppRoot {
+  /** 32-byte secp256k1 private key of the app. */
+  readonly k256Key: Buffer;
+  /** 65 bytes or none. */
+  readonly k256Signature: Buffer;
+}
+
+/**
+ * `GetKey`: the key of a path. The purpose goes into the signature, not into the key.
+ *
+ * @param algorithm empty means secp256k1, `k256` is another name of it
+ * @throws BerthError invalid_argument for another algorithm
+ */
+export function getKey(root: AppRoot, path: string, purpose: string, algorithm: string): AppKey {
+  const known = keyAlgorithm(algorithm);
+  const key = deriveKey(root.k256Key, [path]);
+  const publicKey = known === 'ed25519' ? ed25519PublicKey(key) : k256PublicKey(key);
+  const statement = keccak256(`${purpose}:${publicKey.toString('hex')}`);
+  return { key, publicKey, signatureChain: [k256SignRecoverable(root.k256Key, statement), root.k256Signature] };
+}
+
+function keyAlgorithm(name: string): KeyAlgorithm {
+  switch (name) {
+    case '':
+    case 'k256':
+    case 'secp256k1':
+      return 'secp256k1';
+    case 'ed25519':
+      return 'ed25519';
+    default:
+      throw new BerthError('invalid_argument', { reason: 'Unsupported algorithm' });
+  }
+}
+
+/** What the KMS root signs about an app's key: Keccak-256("dstack-kms-issued:" ‖ app id ‖ compressed public key). */
+export function kmsIssuedDigest(appId: Uint8Array, appPublicKey: Uint8Array): Buffer {
+  return keccak256('dstack-kms-issued:', appId, appPublicKey);
+}

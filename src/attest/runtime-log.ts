@@ -1,0 +1,53 @@
+import { appendFile, mkdir, open, readFile, truncate } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { RuntimeEvent } from './events.ts';
+
+/** A line of the log. */
+interface Line {
+  readonly event: string;
+  /** Base64. */
+  readonly payload: string;
+  readonly version?: 2;
+}
+
+/**
+ * The runtime events of this boot, one JSON object a line. The file belongs into a file system that is empty at each boot,
+ * such as /run.
+ */
+export class RuntimeLog {
+  readonly #path: string;
+  readonly events: RuntimeEvent[];
+
+  private constructor(path: string, events: RuntimeEvent[]) {
+    this.#path = path;
+    this.events = events;
+  }
+
+  /** Reads the log, or begins one. A last line that was cut off by a crash is taken away: it was not measured yet. */
+  static async open(path: string): Promise<RuntimeLog> {
+    await mkdir(dirname(path), { recursive: true });
+    const handle = await open(path, 'a', 0o600);
+    await handle.close();
+    const content = await readFile(path);
+    const whole = content.subarray(0, content.lastIndexOf('\n') + 1);
+    if (whole.length < content.length) await truncate(path, whole.length);
+    return new RuntimeLog(path, whole.toString().split('\n').slice(0, -1).map(parseLine));
+  }
+
+  async append(event: RuntimeEvent): Promise<void> {
+    const line: Line = {
+      event: event.event,
+      payload: event.payload.toString('base64'),
+      ...(event.version === 2 ? { version: 2 } : {}),
+    };
+    await appendFile(this.#path, `${JSON.stringify(line)}\n`);
+    this.events.push(event);
+  }
+}
+
+function parseLine(text: string, index: number): RuntimeEvent {
+  const { event, payload, version } = JSON.parse(text) as Partial<Line>;
+  if (typeof event !== 'string' || typeof payload !== 'string')
+    throw new Error(`line ${index + 1} of the runtime event log is not an event`);
+  return { event, payload: Buffer.from(payload, 'base64'), ...(version === 2 ? { version } : {}) };
+}

@@ -1,0 +1,57 @@
+import type { Attestation } from '../attestation.ts';
+import { decodeAttestation } from '../attestation.ts';
+import { FormatError } from '../byte-reader.ts';
+import { isRuntimeEvent } from '../events.ts';
+import { findSystemEvent } from '../system-events.ts';
+import { checkContent } from './content.ts';
+import { Findings } from './findings.ts';
+import type { Expectations, Trust, VerifyInput } from './input.ts';
+import type { AttestedClaims, VerificationReport } from './report.ts';
+import { verifyTdx } from './tdx.ts';
+
+/**
+ * Checks an attestation and says what was checked. It does not throw for what is wrong with the attestation: the report
+ * names the check that failed.
+ */
+export async function verifyAttestation(
+  input: VerifyInput,
+  trust: Trust,
+  expected: Expectations = {},
+): Promise<VerificationReport> {
+  const findings = new Findings();
+  let attestation: Attestation;
+  try {
+    attestation = await read(input);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    findings.add('format', false, error.message);
+    return findings.report(null);
+  }
+  const platform =
+    attestation.platform === 'tdx'
+      ? await verifyTdx(attestation, trust, findings)
+      : await (await import('./tpm.ts')).verifyTpm(attestation, trust, findings);
+  if (platform === null) return findings.report(null);
+  checkContent(attestation, platform, expected, findings);
+  return findings.report({ ...platform.claims, ...eventClaims(attestation) });
+}
+
+async function read(input: VerifyInput): Promise<Attestation> {
+  if ('attestation' in input) return decodeAttestation(input.attestation);
+  const { quote, eventLog, config } = input;
+  const runtimeEvents = eventLog.filter(isRuntimeEvent);
+  // GetQuote does not repeat the report data outside the quote.
+  return { platform: 'tdx', quote, eventLog, runtimeEvents, reportData: Buffer.alloc(0), config };
+}
+
+function eventClaims({ eventLog }: Attestation): Omit<AttestedClaims, 'platform' | 'reportData'> {
+  const events = eventLog.filter(isRuntimeEvent);
+  const hex = (name: string): string | null => findSystemEvent(events, name)?.toString('hex') ?? null;
+  return {
+    appId: hex('app-id'),
+    composeHash: hex('compose-hash'),
+    instanceId: hex('instance-id'),
+    osImageHash: hex('os-image-hash'),
+    keyProvider: findSystemEvent(events, 'key-provider')?.toString() ?? null,
+  };
+}

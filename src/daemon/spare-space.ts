@@ -1,0 +1,30 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDiskFull } from '../common/errors.ts';
+import type { Log } from '../common/log.ts';
+
+/** Far more than a daemon writes until it serves. */
+const spareBytes = 8 * 1024 * 1024;
+
+function spareFile(home: string): string {
+  return join(home, 'spare');
+}
+
+/**
+ * Gives up the space that the last daemon left, so that this one can start on a disk that has been full since. Call with
+ * the data directory's lock held.
+ */
+export async function giveUpSpareSpace(home: string): Promise<void> {
+  await rm(spareFile(home), { force: true });
+}
+
+/** Keeps space for the next start, as far as there is any. */
+export async function keepSpareSpace(home: string, log: Log): Promise<void> {
+  try {
+    // Written, not merely sized: a hole takes no space.
+    await writeFile(spareFile(home), Buffer.alloc(spareBytes, 0xff), { mode: 0o600 });
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    log.warn({ home }, 'the disk of the data directory is full');
+  }
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BerthError, type ErrorCode } from '../common/errors.ts';
+import type { CreateVm } from './model.ts';
+import { Vms } from './service.ts';
+import { FakeHost } from './testing/fake-host.ts';
+
+const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+const more = Number.MAX_SAFE_INTEGER;
+
+function refusal(code: ErrorCode) {
+  return (error: unknown) => error instanceof BerthError && error.code === code;
+}
+
+describe('a daemon that runs', () => {
+  let host: FakeHost;
+  let vms: Vms;
+  let id: string;
+  let events: string[];
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    await open();
+    ({ id } = await vms.create(small));
+    events = [];
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  async function open(): Promise<void> {
+    vms = await Vms.open(host.dependencies());
+    vms.onEvent(({ type }) => events?.push(type));
+  }
+
+  /** Waits for what the next look at the VM must bring about. */
+  async function becomes(state: string, reason: RegExp | null): Promise<void> {
+    const isSo = () => {
+      const vm = vms.get(id);
+      return vm.state === state && (reason === null ? vm.reason === null : reason.test(vm.reason ?? ''));
+    };
+    for (let tries = 0; tries < 500 && !isSo(); tries++) await sleep(10);
+    assert.ok(isSo(), JSON.stringify(vms.get(id)));
+  }
+
+  it('sees what others do to a VM, told or not', async () => {
+    host.processes.set(id, 'paused');
+    await becomes('paused', /found paused/);
+    host.processes.set(id, 'running');
+    await becomes('running', null);
+    host.change(id, 'paused');
+    await becomes('paused', /found paused/);
+    assert.deepEqual(events, ['vm.paused', 'vm.resumed', 'vm.paused']);
+  });
+
+  it('shows a VM without disk space as paused, refuses calls to it at once, and lets it go on by itself', async () => {
+    host.reserveMiB = more;
+    host.change(id, 'stalled');
+    await becomes('paused', /disk of the host is full/);
+    assert.throws(() => vms.guest(id), refusal('host_disk_full'));
+    await assert.rejects(vms.resume(id), refusal('host_disk_full'));
+    await assert.rejects(vms.create(small), refusal('insufficient_storage'));
+    host.reserveMiB = 0;
+    await becomes('running', null);
+    assert.ok(vms.guest(id));
+  });
+
+  it('ends the calls to a guest that is held', async () => {
+    const before = host.closedGuests;
+    host.reserveMiB = more;
+    host.change(id, 'stalled');
+    await becomes('paused', /full/);
+    assert.equal(host.closedGuests, before + 1);
+  });
+
+  it('knows after a restart which VM waits for space, and which one was paused on request', async () => {
+    const paused = await vms.create(small);
+    await vms.pause(paused.id);
+    host.reserveMiB = more;
+    host.change(id, 'stalled');
+    await becomes('paused', /full/);
+    await vms.close();
+    await open();
+    assert.throws(() => vms.guest(id), refusal('host_disk_full'));
+    assert.equal(vms.get(paused.id).reason, null);
+    host.reserveMiB = 0;
+    await becomes('running', null);
+    assert.equal(vms.get(paused.id).state, 'paused');
+    assert.equal(host.processes.get(paused.id), 'paused');
+  });
+
+  it('stops a VM without disk space without waiting for its guest', async () => {
+    host.reserveMiB = more;
+    host.change(id, 'stalled');
+    await becomes('paused', /full/);
+    assert.equal((await vms.stop(id)).state, 'stopped');
+  });
+
+  it('notices a process that is gone though nobody told how it ended', async () => {
+    host.processes.delete(id);
+    await becomes('stopped', /its process ended/);
+  });
+
+  it('says that a process does not answer, until it does', async () => {
+    host.failing.add('observe');
+    await becomes('running', /does not answer/);
+    host.failing.clear();
+    await becomes('running', null);
+  });
+
+  it('leaves a VM alone while an operation on it is under way', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.waiting.set('start', promise);
+    const rebooting = vms.reboot(id);
+    while (vms.get(id).state !== 'starting') await sleep(1);
+    host.observed.length = 0;
+    await sleep(100);
+    assert.deepEqual(host.observed, []);
+    resolve();
+    assert.equal((await rebooting).state, 'running');
+  });
+
+  it('looks at nothing when no VM runs', async () => {
+    await vms.stop(id, { force: true });
+    host.observed.length = 0;
+    await sleep(100);
+    assert.deepEqual(host.observed, []);
+  });
+});

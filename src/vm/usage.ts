@@ -1,0 +1,32 @@
+import type { VmDependencies } from './context.ts';
+import { dataDiskName, rootDiskName } from './layout.ts';
+import type { DiskUsage, NicUsage, Vm, VmUsage } from './model.ts';
+
+const noDiskUsage = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 };
+const noTraffic = { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 };
+
+/** What a VM uses, read from its process and its taps; null when it has no process. */
+export async function vmUsage(
+  vm: Vm,
+  { engine, layout, network }: Pick<VmDependencies, 'engine' | 'layout' | 'network'>,
+): Promise<VmUsage | null> {
+  const [usage, traffic] = await Promise.all([
+    engine.usage(vm.id, layout.run(vm.id)),
+    network.traffic(vm.nics.map((nic) => nic.addresses.tap)),
+  ]);
+  if (usage === null) return null;
+  const disk = (name: string, engineName: string): DiskUsage => ({
+    name,
+    ...(usage.disks.get(engineName) ?? noDiskUsage),
+  });
+  return {
+    pid: usage.pid,
+    cpuMicros: usage.cpuMicros,
+    residentBytes: usage.residentBytes,
+    disks: [
+      disk(vm.rootDisk.name, rootDiskName),
+      ...vm.dataDisks.map(({ name }, index) => disk(name, dataDiskName(index))),
+    ],
+    nics: vm.nics.map(({ name, addresses }): NicUsage => ({ name, ...(traffic.get(addresses.tap) ?? noTraffic) })),
+  };
+}

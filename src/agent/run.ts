@@ -62,10 +62,10 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
   try {
     for (const [server, path, mode] of sockets) await listenUnix(server, path, mode);
     const httpUrl = await listenTcp(http, config.http.host, config.http.port);
-    // Made now, so that the first who asks does not wait for it.
-    agent
-      .appCert()
-      .catch((error: unknown) => log.error({ err: error }, "the agent's own certificate could not be made"));
+    // Made once the sockets answer, so that the first who asks for it does not wait long.
+    setImmediate(() => {
+      agent.appCert().catch((error: unknown) => log.error({ err: error }, "the agent's own certificate failed"));
+    });
     return { httpUrl, stop: () => closeServers(servers) };
   } catch (error) {
     await closeServers(servers);

@@ -1,0 +1,42 @@
+import type { AppKeys } from '../attest/app-keys.ts';
+import type { CertificateSigner } from '../attest/tls/tls-key.ts';
+import { LocalSigner } from '../attest/tls/tls-key.ts';
+import { certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { appAuthority, appSecrets } from '../kms/app-secrets.ts';
+import { type KmsRoot, keyPem, rootId } from '../kms/root.ts';
+
+/**
+ * The keys that a KMS with this root gives an app, without asking one: laptop mode has no server, and its developer has
+ * nothing to hide from himself.
+ */
+export function devAppKeys(root: KmsRoot, appId: Buffer, instanceId: Buffer): AppKeys {
+  return {
+    ...appSecrets(root, appId, instanceId),
+    gatewayAppId: '',
+    caCert: pem(root.caCertificate),
+    keyProvider: {
+      name: 'kms',
+      url: '',
+      id: rootId(root.caCertificate),
+      tempCaCert: pem(root.tempCaCertificate),
+      tempCaKey: keyPem(root.tempCaKey),
+    },
+  };
+}
+
+/**
+ * Signs an app's certificates as that KMS would: with the app's authority, which ends at the root.
+ * @param appInfo encoded app info
+ */
+export function devSigner(root: KmsRoot, appId: Buffer, appInfo: () => Promise<Buffer>): CertificateSigner {
+  const { key, certificate } = appAuthority(root, appId);
+  const signer = new LocalSigner(key, pem(certificate), appInfo);
+  return {
+    needsAttestation: false,
+    sign: async (request, signature) => [...(await signer.sign(request, signature)), pem(root.caCertificate)],
+  };
+}
+
+function pem(certificate: Buffer): string {
+  return toPem(certificate, certificateLabel);
+}

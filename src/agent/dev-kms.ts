@@ -1,9 +1,10 @@
 import type { AppKeys } from '../attest/app-keys.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
 import { LocalSigner } from '../attest/tls/tls-key.ts';
-import { certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 import { appAuthority, appSecrets } from '../kms/app-secrets.ts';
-import { type KmsRoot, keyPem, rootId } from '../kms/root.ts';
+import type { KmsRoot } from '../kms/root.ts';
+import { rootId } from '../kms/root-id.ts';
 
 /**
  * The keys that a KMS with this root gives an app, without asking one: laptop mode has no server, and its developer has
@@ -19,7 +20,7 @@ export function devAppKeys(root: KmsRoot, appId: Buffer, instanceId: Buffer): Ap
       url: '',
       id: rootId(root.caCertificate),
       tempCaCert: pem(root.tempCaCertificate),
-      tempCaKey: keyPem(root.tempCaKey),
+      tempCaKey: privateKeyPem(root.tempCaKey),
     },
   };
 }

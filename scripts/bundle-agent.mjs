@@ -1,5 +1,5 @@
 /**
- * Puts the guest agent into one file for images: `node scripts/bundle-agent.mjs <file>`. It needs nothing but Node there.
+ * Puts the guest agent into one file for images: `node scripts/bundle-agent.mjs <file.cjs>`. It needs nothing but Node there.
  */
 
 import { dirname, join } from 'node:path';
@@ -16,16 +16,16 @@ export async function bundleAgent(file) {
     bundle: true,
     minify: true,
     platform: 'node',
-    format: 'esm',
+    // Importing node:http as an ES module loads all that it exports, an HTTP client and WebSockets too: a third of the
+    // time that the start takes.
+    format: 'cjs',
     target: 'node22',
-    // Packages that are CommonJS ask for built-in modules this way.
-    banner: { js: "import{createRequire}from'node:module';const require=createRequire(import.meta.url);" },
     logLevel: 'warning',
   });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , file] = process.argv;
-  if (file === undefined) throw new Error('usage: node scripts/bundle-agent.mjs <file>');
+  if (file === undefined) throw new Error('usage: node scripts/bundle-agent.mjs <file.cjs>');
   await bundleAgent(file);
 }

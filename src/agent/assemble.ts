@@ -2,26 +2,25 @@ import { createPrivateKey } from 'node:crypto';
 import type { AppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import type { Attestor } from '../attest/attest.ts';
+import type { KeyProviderInfo } from '../attest/key-provider.ts';
 import { findSystemEvent, isSystemReady, systemEvents } from '../attest/system-events.ts';
 import { attestedInfo } from '../attest/tcb-info.ts';
 import { encodeAppInfo } from '../attest/tls/app-info.ts';
 import { type CertificateSigner, issueTlsKey, LocalSigner, type TlsKeyContext } from '../attest/tls/tls-key.ts';
 import type { Agent } from './agent.ts';
 import { Docker } from './docker.ts';
+import type { Identity } from './instance-info.ts';
 import type { AgentLog } from './log.ts';
 
 /** What an agent is made from. */
-export interface AgentOptions {
+export interface AgentOptions extends Identity {
   readonly compose: AppCompose;
-  /** 20 bytes. */
-  readonly appId: Buffer;
-  /** 20 bytes, or none. */
-  readonly instanceId: Buffer;
   /** 32 bytes; measured with keys from a KMS only. */
   readonly osImageHash?: Buffer;
-  readonly keys: AppKeys;
-  /** Default: the app's own authority, which the keys must have then. */
-  readonly signer?: CertificateSigner;
+  /** Asked for once the app is measured: who gives keys may want to see that. */
+  readonly keys: () => Promise<AppKeys>;
+  /** Who signs certificates; null for the app's own authority, which is in its keys. */
+  readonly signer: (keys: AppKeys, appInfo: () => Promise<Buffer>) => Promise<CertificateSigner | null>;
   readonly attestor: Attestor;
   readonly vmConfig: string;
   /** Of the container engine. */
@@ -31,60 +30,55 @@ export interface AgentOptions {
   readonly log: AgentLog;
 }
 
+/** The last event before keys are asked for. */
+const appIsMeasured = 'boot-mr-done';
+
 /**
- * Measures the system's events unless this boot has them already, and puts the agent together.
+ * Measures the system's events unless this boot has them already, gets the keys, and puts the agent together.
  * @throws Error when this boot measured another app
  */
 export async function assembleAgent(options: AgentOptions): Promise<Agent> {
-  const { attestor, compose, keys, vmConfig, dataDisks, shutDown, log } = options;
-  await measureSystem(options);
+  const { attestor, compose, vmConfig, dataDisks, shutDown, log } = options;
+  await measureUpTo(appIsMeasured, options, { name: 'none', id: '' });
+  const keys = await options.keys();
+  const { name, id } = keys.keyProvider;
+  await measureUpTo(null, options, { name, id });
+
+  const appInfo = async () => encodeAppInfo(await attestedInfo(attestor, compose));
   const tls: TlsKeyContext = {
-    signer: options.signer ?? localSigner(keys, attestor, compose),
+    signer: (await options.signer(keys, appInfo)) ?? localSigner(keys, appInfo),
     attest: (reportData) => attestor.attest(reportData, { stripped: true }),
   };
   const appCert = once(() => issueAppCert(tls));
-  return {
-    compose,
-    vmConfig,
-    keys,
-    attestor,
-    tls,
-    appCert,
-    docker: new Docker(options.dockerSocket),
-    dataDisks,
-    shutDown,
-    log,
-  };
+  const docker = new Docker(options.dockerSocket);
+  return { compose, vmConfig, keys, attestor, tls, appCert, docker, dataDisks, shutDown, log };
 }
 
-async function measureSystem(options: AgentOptions): Promise<void> {
-  const { attestor, compose, appId, instanceId, osImageHash, keys } = options;
-  const { name, id } = keys.keyProvider;
-  const expected = systemEvents(
+/** Measures the system's events up to one, or all. A boot that was cut off in the middle of them goes on where it was. */
+async function measureUpTo(last: string | null, options: AgentOptions, keyProvider: KeyProviderInfo): Promise<void> {
+  const { attestor, compose, appId, instanceId, osImageHash } = options;
+  const all = systemEvents(
     {
       appId,
       composeHash: compose.hash,
       instanceId,
-      ...(osImageHash === undefined ? {} : { osImageHash }),
-      keyProvider: { name, id },
+      ...(osImageHash === undefined || keyProvider.name !== 'kms' ? {} : { osImageHash }),
+      keyProvider,
       storageFs: compose.storageFs,
     },
     compose.eventLogVersion,
   );
-  // A boot that was cut off in the middle of its measurements goes on where it was.
+  const wanted = last === null ? all : all.slice(0, all.findIndex(({ event }) => event === last) + 1);
   const measured = attestor.runtimeEvents();
-  if (!isSystemReady(measured)) for (const event of expected.slice(measured.length)) await attestor.measure(event);
-  for (const event of expected)
-    if (!findSystemEvent(attestor.runtimeEvents(), event.event)?.equals(event.payload))
-      throw new Error(`this boot measured another ${event.event}`);
+  if (!isSystemReady(measured)) for (const event of wanted.slice(measured.length)) await attestor.measure(event);
+  for (const { event, payload } of wanted)
+    if (!findSystemEvent(attestor.runtimeEvents(), event)?.equals(payload))
+      throw new Error(`this boot measured another ${event}`);
 }
 
-function localSigner(keys: AppKeys, attestor: Attestor, compose: AppCompose): CertificateSigner {
-  const { keyProvider, caCert } = keys;
+function localSigner({ keyProvider, caCert }: AppKeys, appInfo: () => Promise<Buffer>): CertificateSigner {
   if (keyProvider.name === 'kms') throw new Error('keys from a KMS need its signature on certificates');
-  return new LocalSigner(createPrivateKey(keyProvider.caKey), caCert, async () =>
-    encodeAppInfo(await attestedInfo(attestor, compose)),
-  );
+  return new LocalSigner(createPrivateKey(keyProvider.caKey), caCert, appInfo);
 }
 
 /** A client certificate that attests the agent's own key. */

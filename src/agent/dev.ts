@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { type AppCompose, defaultAppId, instanceId, parseAppCompose } from '../attest/app-compose.ts';
-import { type AppKeys, appKeysFromSeed, parseAppKeys } from '../attest/app-keys.ts';
+import { type AppCompose, defaultAppId, ID_BYTES, instanceId, parseAppCompose } from '../attest/app-compose.ts';
+import { parseAppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
 import { measureBoot } from '../attest/boot-measurements.ts';
 import { sha256, sha384 } from '../attest/hash.ts';
@@ -13,8 +12,10 @@ import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
 import { certificateLabel, toPem } from '../attest/x509/pem.ts';
 import { writeFileAtomic } from '../common/files.ts';
+import { RootStore } from '../kms/root-store.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
+import { devAppKeys, devSigner } from './dev-kms.ts';
 import type { AgentLog } from './log.ts';
 import { pccsRoute } from './pccs-route.ts';
 import { readIfThere } from './read-if-there.ts';
@@ -26,7 +27,7 @@ import { verifyRoute } from './verify-route.ts';
 export interface DevOptions {
   /** Everything the agent keeps, its sockets too. */
   readonly directory: string;
-  /** Fixed keys (`.appkeys.json`); default: keys made once for this directory, another set for each app. */
+  /** Fixed keys (`.appkeys.json`); default: keys of a KMS in the directory, another set for each app. */
   readonly appKeysFile: string | null;
   /** Default: app-compose.json in the directory, which is made when it is not there. */
   readonly appComposeFile: string | null;
@@ -53,7 +54,7 @@ export interface DevAgent {
 /** File names in the directory. */
 const files = {
   compose: 'app-compose.json',
-  seed: 'dev-seed',
+  ca: 'ca.pem',
   events: 'runtime_events.log',
   trust: 'tee-trust.json',
   http: 'http-url',
@@ -81,13 +82,18 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   const path = (name: string) => join(directory, name);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const compose = await readCompose(options.appComposeFile, path(files.compose));
-  const seed = await readSeed(path(files.seed));
+  const kms = await new RootStore(directory).loadOrCreate({ kind: 'none' });
   const appId = defaultAppId(compose.hash);
+  // As random as the root, and the same at each start.
+  const seed = sha256(kms.k256Key, 'laptop-instance').subarray(0, ID_BYTES);
+  const instance = compose.noInstanceId ? Buffer.alloc(0) : instanceId(seed, appId);
+  const fixedKeys = options.appKeysFile === null ? null : parseAppKeys(await readFile(options.appKeysFile, 'utf8'));
   const platform = await SimulatedPlatform.open(options.teeDirectory ?? directory);
   const root = toPem(platform.root, certificateLabel);
   await writeFileAtomic(path(files.trust), serializeTrust(root, issueCollateral(platform)));
 
   await rm(path(files.events), { force: true });
+  await writeFileAtomic(path(files.ca), toPem(kms.caCertificate, certificateLabel));
   const vmConfig = JSON.stringify({ spec_version: 1, image: 'laptop', os_image_hash: '' });
   const attestor = await Attestor.open({
     quoter: new SimulatedTdxQuoter(platform, { ...nothingBooted(), mrConfigId: mrConfigIdV1(compose.hash) }),
@@ -97,8 +103,10 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   const agent = await assembleAgent({
     compose,
     appId,
-    instanceId: compose.noInstanceId ? Buffer.alloc(0) : instanceId(sha256(seed, 'instance').subarray(0, 20), appId),
-    keys: await readKeys(options.appKeysFile, seed, appId),
+    instanceId: instance,
+    keys: async () => fixedKeys ?? devAppKeys(kms, appId, instance),
+    // Fixed keys from some KMS have its signature, but nobody here to sign certificates for it.
+    signer: async ({ keyProvider }, appInfo) => (keyProvider.name === 'kms' ? devSigner(kms, appId, appInfo) : null),
     attestor,
     vmConfig,
     dockerSocket: options.dockerSocket,
@@ -145,24 +153,6 @@ async function readCompose(given: string | null, own: string): Promise<AppCompos
   const made = `${JSON.stringify(defaultCompose, null, 2)}\n`;
   await writeFileAtomic(own, made);
   return parseAppCompose(made);
-}
-
-async function readKeys(given: string | null, seed: Buffer, appId: Buffer): Promise<AppKeys> {
-  if (given !== null) return parseAppKeys(await readFile(given, 'utf8'));
-  return appKeysFromSeed(sha256(seed, 'app-keys', appId));
-}
-
-/** The secret of this directory, made once. */
-async function readSeed(path: string): Promise<Buffer> {
-  const text = await readIfThere(path);
-  if (text !== null) {
-    const seed = Buffer.from(text.trim(), 'hex');
-    if (seed.length !== 32) throw new Error(`${path} is not 32 bytes in hexadecimal`);
-    return seed;
-  }
-  const seed = randomBytes(32);
-  await writeFileAtomic(path, `${seed.toString('hex')}\n`, 0o600);
-  return seed;
 }
 
 /** Measurements that say what is true: no kernel was booted for this. */

@@ -5,14 +5,17 @@ import { startAgent } from './run.ts';
 import { parseRunConfig } from './run-config.ts';
 
 /**
- * The agent as a program of its own, which is put into images as one file: `node agent.mjs [agent.json]`. It ends at SIGTERM.
+ * The agent as a program of its own, which is put into images as one file: `node agent.cjs [agent.json]`. It ends at SIGTERM.
  */
-const path = process.argv[2] ?? '/dstack/agent.json';
-try {
-  const agent = await startAgent(parseRunConfig(await readFile(path, 'utf8'), path), consoleLog());
-  console.log(`listening: ${agent.httpUrl}`);
-  process.once('SIGTERM', () => agent.stop());
-} catch (error) {
-  console.error(error instanceof BerthError ? `${error.message}. ${error.advice}` : error);
-  process.exitCode = 1;
+async function main(path = '/dstack/agent.json'): Promise<void> {
+  try {
+    const agent = await startAgent(parseRunConfig(await readFile(path, 'utf8'), path), consoleLog());
+    console.log(`listening: ${agent.httpUrl}`);
+    process.once('SIGTERM', () => agent.stop());
+  } catch (error) {
+    console.error(error instanceof BerthError ? `${error.message}. ${error.advice}` : error);
+    process.exitCode = 1;
+  }
 }
+
+void main(process.argv[2]);

@@ -45,7 +45,7 @@ const defaults = {
   event_log: '/run/log/dstack/runtime_events.log',
   sockets: ['/run', '/run/dstack'] as readonly string[],
   guest_socket: '/run/dstack/guest.sock',
-  http: '0.0.0.0:8090',
+  http: '[::]:8090',
   docker_socket: '/var/run/docker.sock',
   data_disks: ['/'] as readonly string[],
   tee: {} as object,

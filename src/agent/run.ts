@@ -2,15 +2,14 @@ import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { type AppCompose, parseAppCompose } from '../attest/app-compose.ts';
-import { type AppKeys, appKeysFromSeed, parseAppKeys, serializeAppKeys } from '../attest/app-keys.ts';
+import type { AppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
 import { mrConfigIdV1 } from '../attest/measurements.ts';
 import type { Quoter } from '../attest/quoter.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
+import type { CertificateSigner } from '../attest/tls/tls-key.ts';
 import { runCommand } from '../common/command.ts';
-import { BerthError } from '../common/errors.ts';
-import { writeFileAtomic } from '../common/files.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
 import { readIdentity } from './instance-info.ts';
@@ -20,6 +19,8 @@ import { readIfThere } from './read-if-there.ts';
 import type { RunConfig, TeeConfig } from './run-config.ts';
 import { agentServers } from './servers.ts';
 import { listenTcp, listenUnix } from './sockets.ts';
+import { parseSysConfig, type SysConfig } from './sys-config.ts';
+import { readAppKeys } from './vm-keys.ts';
 
 export interface RunningAgent {
   readonly httpUrl: string;
@@ -33,18 +34,20 @@ export interface RunningAgent {
 export async function startAgent(config: RunConfig, log: AgentLog): Promise<RunningAgent> {
   const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
   const identity = await readIdentity(config.instanceInfo, compose);
-  const vmConfig = readVmConfig(await readIfThere(config.sysConfig));
+  const sysConfig = parseSysConfig(await readIfThere(config.sysConfig));
   const attestor = await Attestor.open({
     quoter: await createQuoter(config.tee, compose),
     eventLogPath: config.eventLog,
-    vmConfig,
+    vmConfig: sysConfig.vmConfig,
   });
   const agent = await assembleAgent({
     compose,
     ...identity,
-    keys: await readKeys(config.appKeys, compose),
+    ...(sysConfig.osImageHash === null ? {} : { osImageHash: sysConfig.osImageHash }),
+    keys: () => readAppKeys({ path: config.appKeys, compose, sysConfig, attestor }),
+    signer: (keys) => kmsSigner(keys, sysConfig),
     attestor,
-    vmConfig,
+    vmConfig: sysConfig.vmConfig,
     dockerSocket: config.dockerSocket,
     dataDisks: config.dataDisks,
     shutDown: shutDownBy(config.shutdown),
@@ -62,10 +65,10 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
   try {
     for (const [server, path, mode] of sockets) await listenUnix(server, path, mode);
     const httpUrl = await listenTcp(http, config.http.host, config.http.port);
-    // Made now, so that the first who asks does not wait for it.
-    agent
-      .appCert()
-      .catch((error: unknown) => log.error({ err: error }, "the agent's own certificate could not be made"));
+    // Made once the sockets answer, so that the first who asks for it does not wait long.
+    setImmediate(() => {
+      agent.appCert().catch((error: unknown) => log.error({ err: error }, "the agent's own certificate failed"));
+    });
     return { httpUrl, stop: () => closeServers(servers) };
   } catch (error) {
     await closeServers(servers);
@@ -79,23 +82,11 @@ async function createQuoter(tee: TeeConfig, compose: AppCompose): Promise<Quoter
   return new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigIdV1(compose.hash) });
 }
 
-async function readKeys(path: string, compose: AppCompose): Promise<AppKeys> {
-  const text = await readIfThere(path);
-  if (text !== null) return parseAppKeys(text);
-  if (compose.keyProvider !== 'none')
-    throw new BerthError('invalid_argument', {
-      reason: `there are no keys of the ${compose.keyProvider} key provider`,
-    });
-  const keys = await appKeysFromSeed();
-  await writeFileAtomic(path, serializeAppKeys(keys), 0o600);
-  return keys;
-}
-
-/** The text of the VM's configuration, which is JSON inside of JSON. */
-function readVmConfig(sysConfig: string | null): string {
-  if (sysConfig === null) return '';
-  const { vm_config: text } = JSON.parse(sysConfig) as { vm_config?: unknown };
-  return typeof text === 'string' ? text : '';
+/** Whoever gave the keys signs the certificates: a KMS, or the app itself. */
+async function kmsSigner({ keyProvider, caCert }: AppKeys, { vmConfig }: SysConfig): Promise<CertificateSigner | null> {
+  if (keyProvider.name !== 'kms') return null;
+  const { KmsSigner } = await import('../kms/client.ts');
+  return new KmsSigner(keyProvider.url, caCert, vmConfig);
 }
 
 function shutDownBy([command, ...args]: readonly string[]): (() => Promise<void>) | null {

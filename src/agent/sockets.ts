@@ -17,9 +17,13 @@ export async function listenUnix(server: Server, path: string, mode: number): Pr
   await chmod(path, mode);
 }
 
-/** Listens on TCP and returns the URL. */
+/**
+ * Listens on TCP and returns the URL.
+ * @param host `::` for all addresses, those of IPv4 too
+ */
 export async function listenTcp(server: Server, host: string, port: number): Promise<string> {
-  await listen(server, { host, port });
+  // Without a host Node looks nothing up, which it has to load a good deal for; and it goes on where there is no IPv6.
+  await listen(server, host === '::' ? { port } : { host, port });
   const { address, family, port: bound } = server.address() as AddressInfo;
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
 }

@@ -1,52 +1,8 @@
-import { z } from 'zod';
 import { BerthError } from '../common/errors.ts';
 import { sha256 } from './hash.ts';
 
 /** Longest app-compose.json that is read. */
 export const MAX_COMPOSE_BYTES = 50 * 1024 * 1024;
-
-const flag = z
-  .boolean()
-  .nullish()
-  .transform((value) => value ?? false);
-
-/** The fields that attestation and keys look at; unknown fields are the app's own business. */
-const schema = z.object({
-  name: z
-    .string()
-    .nullish()
-    .transform((value) => value ?? ''),
-  runner: z
-    .string()
-    .nullish()
-    .transform((value) => value ?? 'docker-compose'),
-  public_logs: flag,
-  public_sysinfo: flag,
-  public_tcbinfo: z
-    .boolean()
-    .nullish()
-    .transform((value) => value ?? true),
-  kms_enabled: flag,
-  local_key_provider_enabled: flag,
-  key_provider: z.enum(['none', 'kms', 'local', 'tpm']).nullish(),
-  key_provider_id: z
-    .string()
-    .nullish()
-    .transform((value) => (value ?? '').replace(/^0x/, '').toLowerCase()),
-  allowed_envs: z
-    .array(z.string())
-    .nullish()
-    .transform((value) => value ?? []),
-  no_instance_id: flag,
-  event_log_version: z
-    .union([z.literal(1), z.literal(2)])
-    .nullish()
-    .transform((value) => value ?? 1),
-  storage_fs: z
-    .string()
-    .nullish()
-    .transform((value) => value ?? 'ext4'),
-});
 
 /** An app's description: the bytes that are hashed, and what they say. */
 export interface AppCompose {
@@ -78,28 +34,73 @@ export function parseAppCompose(text: string): AppCompose {
   } catch {
     throw invalid('not JSON');
   }
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    throw invalid(`${issue?.path.join('.') || 'file'}: ${issue?.message}`);
-  }
-  const compose = parsed.data;
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('not an object');
+  const compose = new Fields(json as Readonly<Record<string, unknown>>);
   return {
     text,
     hash: sha256(text),
-    name: compose.name,
-    runner: compose.runner,
-    publicLogs: compose.public_logs,
-    publicSysinfo: compose.public_sysinfo,
-    publicTcbinfo: compose.public_tcbinfo,
-    keyProvider:
-      compose.key_provider ?? (compose.kms_enabled ? 'kms' : compose.local_key_provider_enabled ? 'local' : 'none'),
-    keyProviderId: compose.key_provider_id,
-    allowedEnvs: compose.allowed_envs,
-    noInstanceId: compose.no_instance_id,
-    eventLogVersion: compose.event_log_version,
-    storageFs: compose.storage_fs,
+    name: compose.text('name', ''),
+    runner: compose.text('runner', 'docker-compose'),
+    publicLogs: compose.flag('public_logs', false),
+    publicSysinfo: compose.flag('public_sysinfo', false),
+    publicTcbinfo: compose.flag('public_tcbinfo', true),
+    keyProvider: keyProvider(compose),
+    keyProviderId: compose.text('key_provider_id', '').replace(/^0x/, '').toLowerCase(),
+    allowedEnvs: compose.texts('allowed_envs'),
+    noInstanceId: compose.flag('no_instance_id', false),
+    eventLogVersion: compose.oneOf('event_log_version', [1, 2], 1),
+    storageFs: compose.text('storage_fs', 'ext4'),
   };
+}
+
+/** `key_provider`, or what the older switches mean. */
+function keyProvider(compose: Fields): AppCompose['keyProvider'] {
+  const kms = compose.flag('kms_enabled', false);
+  const local = compose.flag('local_key_provider_enabled', false);
+  return compose.oneOf('key_provider', ['none', 'kms', 'local', 'tpm'], kms ? 'kms' : local ? 'local' : 'none');
+}
+
+/**
+ * The fields that attestation and keys look at; the others are the app's own business. Null counts as missing. A schema
+ * library would be a third of the guest agent's program.
+ */
+class Fields {
+  readonly #json: Readonly<Record<string, unknown>>;
+
+  constructor(json: Readonly<Record<string, unknown>>) {
+    this.#json = json;
+  }
+
+  text(name: string, otherwise: string): string {
+    const value = this.#value(name);
+    if (value !== undefined && typeof value !== 'string') throw invalid(`${name}: not a text`);
+    return value ?? otherwise;
+  }
+
+  texts(name: string): readonly string[] {
+    const value = this.#value(name) ?? [];
+    if (!Array.isArray(value) || value.some((each) => typeof each !== 'string'))
+      throw invalid(`${name}: not a list of texts`);
+    return value as string[];
+  }
+
+  flag(name: string, otherwise: boolean): boolean {
+    const value = this.#value(name);
+    if (value !== undefined && typeof value !== 'boolean') throw invalid(`${name}: not true or false`);
+    return value ?? otherwise;
+  }
+
+  oneOf<const T>(name: string, allowed: readonly T[], otherwise: T): T {
+    const value = this.#value(name);
+    if (value === undefined) return otherwise;
+    const found = allowed.find((each) => each === value);
+    if (found === undefined) throw invalid(`${name}: none of ${allowed.join(', ')}`);
+    return found;
+  }
+
+  #value(name: string): unknown {
+    return Object.hasOwn(this.#json, name) ? (this.#json[name] ?? undefined) : undefined;
+  }
 }
 
 /** Bytes of app and instance ids. */

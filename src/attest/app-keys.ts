@@ -4,7 +4,7 @@ import { deriveKey } from './kdf.ts';
 import { deriveP256, deriveSecret } from './p256.ts';
 import { raTlsExtension, raTlsOid } from './tls/extensions.ts';
 import { certificateAuthority, createCertificate, publicKeyInfo } from './x509/certificate.ts';
-import { certificateLabel, toPem } from './x509/pem.ts';
+import { certificateLabel, privateKeyPem, toPem } from './x509/pem.ts';
 
 /** How an app's certificates are signed, and by whom its keys were given. */
 export type KeyProvider =
@@ -66,7 +66,7 @@ export async function appKeysFromSeed(
     k256Signature: Buffer.alloc(0),
     gatewayAppId: '',
     caCert: toPem(await appRoot(caKey, attest), certificateLabel),
-    keyProvider: { name: provider, caKey: pem(caKey), id: providerId },
+    keyProvider: { name: provider, caKey: privateKeyPem(caKey), id: providerId },
   };
 }
 
@@ -201,8 +201,4 @@ function checkKey(caKey: string): void {
   } catch {
     throw new Error('the authority key of the app keys is not a PEM private key');
   }
-}
-
-function pem(key: KeyObject): string {
-  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
 }

@@ -37,7 +37,7 @@ export async function decodeAttestation(bytes: Uint8Array): Promise<Attestation>
   }
   // The first byte of a MessagePack map.
   if (first !== undefined && ((first >= 0x80 && first <= 0x8f) || first === 0xde || first === 0xdf)) {
-    const { decodeV1 } = await import('./attestation-v1.ts');
+    const { decodeV1 } = await import('./attestation-v1-decode.ts');
     return decodeV1(bytes);
   }
   throw new FormatError('an attestation of a version that is not known');

@@ -1,5 +1,11 @@
 import { secp256k1 } from '@noble/curves/secp256k1';
 
+/**
+ * Bits of the table of multiples of the base point. The library's own choice, 8, takes four times as long to compute at
+ * the first use, seconds in an emulated VM, and is no faster afterwards.
+ */
+secp256k1.ProjectivePoint.BASE._setWindowSize(5);
+
 /** secp256k1 as the key service uses it: deterministic (RFC 6979), low-S, with a recovery byte where it says so. */
 
 /** The 33-byte compressed public key. */

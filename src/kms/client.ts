@@ -1,15 +1,15 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { request as httpsRequest } from 'node:https';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
-import { z } from 'zod';
 import type { AppKeys } from '../attest/app-keys.ts';
 import { keyBinding } from '../attest/tls/binding.ts';
 import { raTlsOid, raTlsPayload, usage } from '../attest/tls/extensions.ts';
 import { issueLeaf } from '../attest/tls/issue.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
 import { publicKeyInfo, readCertificate } from '../attest/x509/certificate.ts';
-import { certificateFromPem, certificateLabel, toPem } from '../attest/x509/pem.ts';
-import { keyPem, rootId } from './root.ts';
+import { certificateFromPem, certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
+import { Reply } from './reply.ts';
+import { rootId } from './root-id.ts';
 
 /** The guest's side of a KMS. */
 export interface KmsClientOptions {
@@ -26,22 +26,6 @@ const TIMEOUT_MS = 30_000;
 const MAX_REPLY_BYTES = 4 * 1024 * 1024;
 const API_VERSION = 2;
 
-const text = z.string();
-const hex = z
-  .string()
-  .regex(/^(?:[0-9a-f]{2})*$/i)
-  .transform((value) => Buffer.from(value, 'hex'));
-const tempCaReply = z.object({ temp_ca_cert: text, temp_ca_key: text, ca_cert: text });
-const appKeyReply = z.object({
-  ca_cert: text,
-  disk_crypt_key: hex,
-  env_crypt_key: hex,
-  k256_key: hex,
-  k256_signature: hex,
-  gateway_app_id: text,
-});
-const signCertReply = z.object({ certificate_chain: z.array(text).min(1).max(8) });
-
 /**
  * Gets the keys of this VM's app.
  *
@@ -50,7 +34,7 @@ const signCertReply = z.object({ certificate_chain: z.array(text).min(1).max(8) 
 export async function requestAppKeys({ url, pinnedRoot, attest, vmConfig }: KmsClientOptions): Promise<AppKeys> {
   // Nothing is known of the KMS yet: what it says is believed only after its certificate was checked against it.
   const seen: { certificate?: Buffer } = {};
-  const temp = tempCaReply.parse(
+  const temp = new Reply(
     await call(
       url,
       'GetTempCaCert',
@@ -58,7 +42,9 @@ export async function requestAppKeys({ url, pinnedRoot, attest, vmConfig }: KmsC
       { rejectUnauthorized: false, onCertificate: (raw) => (seen.certificate = raw) },
     ),
   );
-  const root = certificateFromPem(temp.ca_cert);
+  const caCert = temp.text('ca_cert');
+  const [tempCaCert, tempCaKey] = [temp.text('temp_ca_cert'), temp.text('temp_ca_key')];
+  const root = certificateFromPem(caCert);
   if (pinnedRoot !== '' && rootId(root) !== pinnedRoot.toLowerCase()) throw new Error('the KMS has another root key');
   if (seen.certificate === undefined || !isKmsCertificate(seen.certificate, root))
     throw new Error('the server is not the KMS that it says it is');
@@ -75,34 +61,28 @@ export async function requestAppKeys({ url, pinnedRoot, attest, vmConfig }: KmsC
       withAppInfo: false,
       attestation: await attest(keyBinding(publicKey)),
     },
-    { key: createPrivateKey(temp.temp_ca_key), certificate: certificateFromPem(temp.temp_ca_cert) },
+    { key: createPrivateKey(tempCaKey), certificate: certificateFromPem(tempCaCert) },
   );
-  const keys = appKeyReply.parse(
+  const keys = new Reply(
     await call(
       url,
       'GetAppKey',
       { api_version: API_VERSION, vm_config: vmConfig },
       {
         ...trusting(root),
-        key: keyPem(privateKey),
+        key: privateKeyPem(privateKey),
         cert: toPem(certificate, certificateLabel),
       },
     ),
   );
   return {
-    diskCryptKey: keys.disk_crypt_key,
-    envCryptKey: keys.env_crypt_key,
-    k256Key: keys.k256_key,
-    k256Signature: keys.k256_signature,
-    gatewayAppId: keys.gateway_app_id,
-    caCert: temp.ca_cert,
-    keyProvider: {
-      name: 'kms',
-      url,
-      id: rootId(root),
-      tempCaCert: temp.temp_ca_cert,
-      tempCaKey: temp.temp_ca_key,
-    },
+    diskCryptKey: keys.bytes('disk_crypt_key'),
+    envCryptKey: keys.bytes('env_crypt_key'),
+    k256Key: keys.bytes('k256_key'),
+    k256Signature: keys.bytes('k256_signature'),
+    gatewayAppId: keys.text('gateway_app_id'),
+    caCert,
+    keyProvider: { name: 'kms', url, id: rootId(root), tempCaCert, tempCaKey },
   };
 }
 
@@ -127,7 +107,7 @@ export class KmsSigner implements CertificateSigner {
       signature: signature.toString('hex'),
       vm_config: this.#vmConfig,
     };
-    return signCertReply.parse(await call(this.#url, 'SignCert', body, trusting(this.#root))).certificate_chain;
+    return new Reply(await call(this.#url, 'SignCert', body, trusting(this.#root))).texts('certificate_chain');
   }
 }
 

@@ -8,13 +8,13 @@ import { certificateAttestation } from '../attest/tls/peer.ts';
 import type { Trust } from '../attest/verify/input.ts';
 import type { AttestedClaims } from '../attest/verify/report.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
-import { certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 import { BerthError } from '../common/errors.ts';
 import { appInfoOf } from './app-info.ts';
 import { appAuthority, appSecrets, envEncryptPublicKey } from './app-secrets.ts';
 import { authorize, type Policy } from './policy.ts';
 import type { kmsService } from './protocol.ts';
-import { type KmsRoot, keyPem } from './root.ts';
+import type { KmsRoot } from './root.ts';
 
 export interface KmsOptions {
   readonly root: KmsRoot;
@@ -74,7 +74,7 @@ export function kmsHandlers({ root, trust, policy }: KmsOptions): Handlers<typeo
     },
     GetTempCaCert: () => ({
       temp_ca_cert: pem(root.tempCaCertificate),
-      temp_ca_key: keyPem(root.tempCaKey),
+      temp_ca_key: privateKeyPem(root.tempCaKey),
       ca_cert: caCert,
     }),
     GetAppKey: async ({ api_version }, { certificate }) => {

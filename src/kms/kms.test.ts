@@ -19,7 +19,8 @@ import { publicKeyInfo, readCertificate } from '../attest/x509/certificate.ts';
 import { certificateFromPem } from '../attest/x509/pem.ts';
 import { KmsSigner, requestAppKeys } from './client.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
-import { createRoot, type KmsRoot, rootId } from './root.ts';
+import { createRoot, type KmsRoot } from './root.ts';
+import { rootId } from './root-id.ts';
 import { createKmsServer, createPublicKmsServer } from './server.ts';
 import { silentLog } from './testing/silent-log.ts';
 

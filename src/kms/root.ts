@@ -1,7 +1,7 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { certificateAuthority, createCertificate, publicKeyInfo, readCertificate } from '../attest/x509/certificate.ts';
-import { certificateFromPem, certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { certificateAuthority, createCertificate, publicKeyInfo } from '../attest/x509/certificate.ts';
+import { certificateFromPem, certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 
 /** The secrets that all app keys of a KMS come from. */
 export interface KmsRoot {
@@ -33,11 +33,6 @@ export function createRoot(): KmsRoot {
   };
 }
 
-/** What identifies a KMS to apps, in hex: the SubjectPublicKeyInfo of its root. */
-export function rootId(caCertificate: Buffer): string {
-  return readCertificate(caCertificate).publicKey.toString('hex');
-}
-
 const pem = z.string().max(10_000);
 const schema = z.strictObject({
   ca_key: pem,
@@ -50,10 +45,10 @@ const schema = z.strictObject({
 /** The root as bytes, to be sealed. */
 export function serializeRoot(root: KmsRoot): Buffer {
   const content: z.input<typeof schema> = {
-    ca_key: keyPem(root.caKey),
+    ca_key: privateKeyPem(root.caKey),
     ca_cert: toPem(root.caCertificate, certificateLabel),
     k256_key: root.k256Key.toString('hex'),
-    temp_ca_key: keyPem(root.tempCaKey),
+    temp_ca_key: privateKeyPem(root.tempCaKey),
     temp_ca_cert: toPem(root.tempCaCertificate, certificateLabel),
   };
   return Buffer.from(JSON.stringify(content));
@@ -73,11 +68,6 @@ export function parseRoot(bytes: Uint8Array): KmsRoot {
   } catch {
     throw new Error('the sealed content is not the root of a KMS');
   }
-}
-
-/** PEM (PKCS#8) of a private key. */
-export function keyPem(key: KeyObject): string {
-  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
 }
 
 function newKey(): KeyObject {

@@ -9,12 +9,12 @@ import { errorReply } from '../api/prpc/reply.ts';
 import { usage } from '../attest/tls/extensions.ts';
 import { issueLeaf } from '../attest/tls/issue.ts';
 import { publicKeyInfo } from '../attest/x509/certificate.ts';
-import { certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 import { BerthError } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
 import { type KmsOptions, kmsHandlers } from './handlers.ts';
 import { kmsService, publicService } from './protocol.ts';
-import { type KmsRoot, keyPem } from './root.ts';
+import type { KmsRoot } from './root.ts';
 
 export interface KmsServerOptions extends KmsOptions {
   /** Host names and addresses for the server's certificate. Guests know a KMS by its root, not by its name. */
@@ -113,7 +113,7 @@ function serverKey(root: KmsRoot, names: readonly string[]): { readonly key: str
     { usage: usage.kms },
   );
   const cert = [certificate, root.caCertificate].map((each) => toPem(each, certificateLabel)).join('');
-  return { key: keyPem(privateKey), cert };
+  return { key: privateKeyPem(privateKey), cert };
 }
 
 function logFailure(log: Log): (method: string, error: BerthError) => void {

@@ -3,7 +3,7 @@ import type { AppKeys } from '../app-keys.ts';
 import { deriveKey } from '../kdf.ts';
 import { p256PrivateKey } from '../p256.ts';
 import { publicKeyInfo } from '../x509/certificate.ts';
-import { certificateFromPem, certificateLabel, toPem } from '../x509/pem.ts';
+import { certificateFromPem, certificateLabel, privateKeyPem, toPem } from '../x509/pem.ts';
 import { keyBinding } from './binding.ts';
 import { type CertificateRequest, checkRequest, encodeRequest, signRequest } from './csr.ts';
 import { issueLeaf } from './issue.ts';
@@ -84,5 +84,5 @@ async function certify(key: KeyObject, request: TlsKeyRequest, { signer, attest 
     attestation: request.usageRaTls || signer.needsAttestation ? await attest(keyBinding(publicKey)) : Buffer.alloc(0),
   } satisfies CertificateRequest);
   const certificateChain = await signer.sign(encoded, signRequest(encoded, key));
-  return { key: key.export({ format: 'pem', type: 'pkcs8' }).toString(), certificateChain };
+  return { key: privateKeyPem(key), certificateChain };
 }

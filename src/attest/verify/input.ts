@@ -7,7 +7,7 @@ export interface Trust {
   readonly root?: Buffer;
   /** For TDX quotes; see `issueCollateral`, or a PCCS. */
   readonly collateral?: Collateral;
-  /** For TPM quotes: the public attestation key, as TPM2B_PUBLIC or PEM. */
+  /** For TPM quotes: the public attestation key, SubjectPublicKeyInfo as DER. */
   readonly attestationKey?: Buffer;
   /** Default now. */
   readonly now?: Date;

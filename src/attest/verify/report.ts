@@ -44,6 +44,8 @@ export interface AttestedClaims {
   readonly rtmr2?: string;
   readonly rtmr3?: string;
   readonly mrAggregated?: string;
+  /** Of a TPM, by index. */
+  readonly pcrs?: Readonly<Record<string, string>>;
   readonly reportData: string;
   readonly appId: string | null;
   readonly composeHash: string | null;

@@ -30,7 +30,7 @@ export async function verifyAttestation(
   const platform =
     attestation.platform === 'tdx'
       ? await verifyTdx(attestation, trust, findings)
-      : await (await import('./tpm.ts')).verifyTpm(attestation, trust, findings);
+      : (await import('./tpm.ts')).verifyTpm(attestation, trust, findings);
   if (platform === null) return findings.report(null);
   checkContent(attestation, platform, expected, findings);
   return findings.report({ ...platform.claims, ...eventClaims(attestation) });

@@ -1,3 +1,5 @@
+import type { KeyObject } from 'node:crypto';
+
 /** PEM text of DER, one line of 64 characters after another, with a newline at the end. */
 export function toPem(der: Uint8Array, label: string): string {
   const lines =
@@ -20,4 +22,9 @@ export function certificateFromPem(text: string): Buffer {
   const [der] = fromPem(text, certificateLabel);
   if (der === undefined) throw new RangeError('there is no PEM certificate');
   return der;
+}
+
+/** PEM (PKCS#8) of a private key. */
+export function privateKeyPem(key: KeyObject): string {
+  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
 }

@@ -1,0 +1,44 @@
+import type { AppCompose } from '../attest/app-compose.ts';
+import { type AppKeys, appKeysFromSeed, parseAppKeys, serializeAppKeys } from '../attest/app-keys.ts';
+import type { Attestor } from '../attest/attest.ts';
+import { BerthError } from '../common/errors.ts';
+import { writeFileAtomic } from '../common/files.ts';
+import { readIfThere } from './read-if-there.ts';
+import type { SysConfig } from './sys-config.ts';
+
+export interface KeySources {
+  /** `.appkeys.json`: read when it is there, written when keys had to be got. */
+  readonly path: string;
+  readonly compose: AppCompose;
+  readonly sysConfig: SysConfig;
+  readonly attestor: Attestor;
+}
+
+/**
+ * The keys of this VM's app: those of this boot, or new ones by the app's key provider.
+ * @throws BerthError invalid_argument when the provider is one that nobody here can ask
+ */
+export async function readAppKeys(sources: KeySources): Promise<AppKeys> {
+  const text = await readIfThere(sources.path);
+  if (text !== null) return parseAppKeys(text);
+  const keys = await newKeys(sources);
+  await writeFileAtomic(sources.path, serializeAppKeys(keys), 0o600);
+  return keys;
+}
+
+async function newKeys({ compose, sysConfig, attestor }: KeySources): Promise<AppKeys> {
+  const attest = (reportData: Buffer) => attestor.attest(reportData, { stripped: true });
+  switch (compose.keyProvider) {
+    case 'none':
+      return appKeysFromSeed(undefined, { attest });
+    case 'kms': {
+      const [url] = sysConfig.kmsUrls;
+      if (url === undefined) throw new BerthError('invalid_argument', { reason: 'the host names no KMS' });
+      // Most apps have no KMS, and its client is large.
+      const { requestAppKeys } = await import('../kms/client.ts');
+      return requestAppKeys({ url, pinnedRoot: compose.keyProviderId, attest, vmConfig: sysConfig.vmConfig });
+    }
+    default:
+      throw new BerthError('invalid_argument', { reason: `nobody gives keys of the provider ${compose.keyProvider}` });
+  }
+}

@@ -18,6 +18,7 @@ const checks = [
   { name: 'format and lint', command: ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings'] },
   { name: 'types', command: ['typescript/bin/tsc', '-p', '.'] },
   { name: 'layers', command: ['../scripts/check-layers.mjs'] },
+  { name: 'generated code', command: ['../scripts/check-generated.mjs'] },
   { name: 'unused code', command: ['knip/bin/knip.js'] },
 ];
 

@@ -67,7 +67,7 @@ function encodeMetrics({ usage, cpuPercent, uptimeSeconds }: Sample): VmMetrics 
   const nics = sums(usage.nics);
   return create(VmMetricsSchema, {
     cpuUsagePercent: Math.round(cpuPercent * 100) / 100,
-    memoryUsageBytes: BigInt(usage.residentBytes),
+    memoryUsageBytes: BigInt(Math.round(usage.residentBytes)),
     networkStats: {
       bytesReceived: nics('rxBytes'),
       bytesTransmitted: nics('txBytes'),
@@ -81,7 +81,7 @@ function encodeMetrics({ usage, cpuPercent, uptimeSeconds }: Sample): VmMetrics 
       writeOperations: disks('writes'),
     },
     uptimeSeconds: BigInt(uptimeSeconds),
-    cpuTimeNanos: BigInt(usage.cpuMicros) * 1000n,
+    cpuTimeNanos: BigInt(Math.round(usage.cpuMicros * 1000)),
     diskReadBytes: disks('readBytes'),
     diskWriteBytes: disks('writtenBytes'),
     networkRxBytes: nics('rxBytes'),

@@ -130,6 +130,7 @@ export class FakeHost {
         this.processes.delete(id);
       },
       consoleLog: (dir) => join(dir, 'console.log'),
+      controlSocket: (dir) => join(dir, 'control.sock'),
       listLive: async () => new Map([...this.processes.keys()].map((id, index) => [id, index + 1])),
     };
   }

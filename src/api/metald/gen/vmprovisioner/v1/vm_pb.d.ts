@@ -71,7 +71,7 @@ export declare type CpuConfig = Message<"vmprovisioner.v1.CpuConfig"> & {
   vcpuCount: number;
 
   /**
-   * Room for hotplug, which is not offered: 0, or the same as vcpu_count.
+   * 0, or at least vcpu_count. There is no hotplug: it is recorded, without effect.
    *
    * @generated from field: int32 max_vcpu_count = 2;
    */
@@ -139,6 +139,8 @@ export declare type MemoryConfig = Message<"vmprovisioner.v1.MemoryConfig"> & {
   sizeBytes: bigint;
 
   /**
+   * Recorded, without effect, as max_size_bytes and backing.
+   *
    * @generated from field: bool hotplug_enabled = 2;
    */
   hotplugEnabled: boolean;
@@ -165,7 +167,7 @@ export declare const MemoryConfigSchema: GenMessage<MemoryConfig>;
  */
 export declare type BootConfig = Message<"vmprovisioner.v1.BootConfig"> & {
   /**
-   * Absolute, inside an asset directory of the host.
+   * Absolute, inside an asset directory of the host; or `image:` and the name of an image of the host.
    *
    * @generated from field: string kernel_path = 1;
    */
@@ -203,7 +205,8 @@ export declare type StorageDevice = Message<"vmprovisioner.v1.StorageDevice"> & 
   id: string;
 
   /**
-   * Absolute, inside an asset directory of the host. A device that may be written is a private copy.
+   * Absolute, inside an asset directory of the host; or `image:` and the name of an image, for its root file system. What is
+   * written to a device goes to a layer of the VM's own.
    *
    * @generated from field: string path = 2;
    */
@@ -283,6 +286,8 @@ export declare type NetworkInterface = Message<"vmprovisioner.v1.NetworkInterfac
   macAddress: string;
 
   /**
+   * Recorded, without effect: the host names its devices.
+   *
    * @generated from field: string tap_device = 3;
    */
   tapDevice: string;

@@ -5,7 +5,7 @@ import type { Operation } from '../store/vm-store.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
-import { clonePlan, createPlan, startPlan } from './plans.ts';
+import { bootPlan, clonePlan, createPlan } from './plans.ts';
 import { prepareVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 import { Spares } from './spares.ts';
@@ -133,10 +133,10 @@ export class Creation {
   async #build(vm: Vm, operation: Operation, start: boolean, origin: Origin | null): Promise<Vm> {
     const { records } = this.#operations;
     const mode = origin?.mode ?? 'boot';
-    const starts = mode === 'boot' ? startPlan : clonePlan;
+    const startingPlan = mode === 'boot' ? bootPlan : clonePlan;
     let renewal: Vm['renewal'];
     try {
-      ({ renewal } = await this.#operations.run(start ? [...createPlan, ...starts] : createPlan, vm, operation));
+      ({ renewal } = await this.#operations.run(start ? startingPlan : createPlan, vm, operation));
     } catch (error) {
       if (!vm.hidden) records.emit('vm.failed', vm);
       throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));

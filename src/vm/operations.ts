@@ -5,7 +5,7 @@ import type { LiveVms } from './live.ts';
 import type { StartMode, Vm } from './model.ts';
 import { type Plan, removePlan } from './plans.ts';
 import type { Records } from './records.ts';
-import { NotUndoneError, runSteps } from './run-steps.ts';
+import { NotUndoneError, runSteps, stepsOf } from './run-steps.ts';
 import { renewStep } from './steps/clone.ts';
 import { guestStep } from './steps/host.ts';
 
@@ -97,10 +97,11 @@ export class Operations {
     const started = performance.now();
     const context = this.context(vm, operation);
     const run = () => runSteps(operation.kind, plan, context, this.deps.log);
-    const isStart = plan.includes(guestStep) || plan.includes(renewStep);
-    const steps = isStart ? await this.#admitted(vm, run) : await run();
+    const steps = stepsOf(plan);
+    const isStart = steps.includes(guestStep) || steps.includes(renewStep);
+    const timings = isStart ? await this.#admitted(vm, run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
-    this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
+    this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps: timings }, 'operation done');
     return context.outcome;
   }
 

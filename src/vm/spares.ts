@@ -3,7 +3,7 @@ import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry, type Operations, runningNow } from './operations.ts';
-import { claimReadyPlan, claimWaitingPlan, createPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
+import { claimReadyPlan, claimWaitingPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
 import { checkRequest, prepareVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 
@@ -11,8 +11,8 @@ import type { Snapshots } from './snapshots.ts';
 type SpareKind = 'waiting' | 'ready';
 
 const plans: Readonly<Record<SpareKind, { readonly make: Plan; readonly claim: Plan }>> = {
-  waiting: { make: [...createPlan, ...waitingPlan], claim: claimWaitingPlan },
-  ready: { make: [...createPlan, ...readyPlan], claim: claimReadyPlan },
+  waiting: { make: waitingPlan, claim: claimWaitingPlan },
+  ready: { make: readyPlan, claim: claimReadyPlan },
 };
 
 interface Spare {

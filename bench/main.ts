@@ -1,6 +1,7 @@
 import { cpus } from 'node:os';
 import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
+import { benchClone } from './clone.ts';
 import { benchExec } from './exec.ts';
 import { type Row, table } from './report.ts';
 
@@ -14,6 +15,7 @@ import { type Row, table } from './report.ts';
 const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   api: benchApi,
   boot: benchBoot,
+  clone: benchClone,
   exec: benchExec,
 };
 

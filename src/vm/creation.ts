@@ -100,9 +100,9 @@ export class Creation {
   /** Null when the template is of no use, or a spare of it was not: then there is another way. */
   async #fromTemplate(request: CreateVm, template: StoredSnapshot): Promise<Vm | null> {
     const { log } = this.#operations.deps;
-    const claimed = await this.#spares.claim(template, request);
-    if (claimed !== null) return claimed;
     try {
+      const claimed = await this.#spares.claim(template, request);
+      if (claimed !== null) return claimed;
       return await this.#make(request, { snapshot: template, mode: 'clone' });
     } catch (error) {
       if (!(error instanceof BerthError) || !troubleOfTemplates.has(error.code)) throw error;

@@ -53,6 +53,7 @@ export class Spares {
     if (request.id !== undefined) return null;
     const spare = this.#pick(template);
     if (spare === null) return null;
+    this.#operations.deps.log.info({ vm: spare.id, spares: this.#spares.size }, 'a spare is claimed');
     let vm: Vm;
     const operation = journalEntry(spare.id, 'create', spare.detail);
     try {
@@ -178,6 +179,7 @@ export class Spares {
         }
         await this.#operations.finish(vm, { state: 'paused' });
         this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, detail: operation.detail });
+        deps.log.info({ vm: vm.id, kind, spares: this.#spares.size }, 'a spare stands by');
       });
     });
   }

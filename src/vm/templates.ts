@@ -142,7 +142,10 @@ export class Templates {
       // An image without a shell makes a template as well.
       await exec?.exit.catch(() => {});
       const template = await this.#builder.snapshot(vm, key);
-      deps.log.info({ template: template.id, ...shape, bytes: template.bytes }, 'template built');
+      deps.log.info(
+        { template: template.id, ...shape, diskMiB: template.diskMiB, bytes: template.bytes },
+        'template built',
+      );
       this.#begun.delete(key);
       await deps.memories.load(deps.layout.snapshot(template.id));
       await this.#sweep(template, shape);

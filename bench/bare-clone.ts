@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, mkdtemp, open as openFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { runCommand } from '../src/common/command.ts';
 import { createOverlay } from '../src/disk/qcow2.ts';
 import { expectState, loadState } from '../src/engine/qemu/incoming.ts';
 import { QmpClient } from '../src/engine/qemu/qemu-qmp.ts';
@@ -10,6 +11,9 @@ import type { GuestClient } from '../src/guest/guest.ts';
 import { loadMemory } from '../src/snapshot/memory-file.ts';
 import { memoryFiles, readMemoryManifest } from '../src/snapshot/memory-files.ts';
 import { bareArgs, kill, open } from './bare-qemu.ts';
+
+/** The state that is restored has a network device with a tap. One clone at a time uses it. */
+const tap = 'berthbare';
 
 export interface BareClone {
   readonly guest: GuestClient;
@@ -43,6 +47,7 @@ export class BareCloner {
     { diskMiB, kernelArgs }: { readonly diskMiB: number; readonly kernelArgs: readonly string[] },
   ): Promise<BareCloner> {
     const dir = await mkdtemp('/tmp/berth-bare-');
+    await runCommand('ip', ['tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
     const { memory: index } = await readMemoryManifest(template);
     const path = join(dir, 'memory');
     await writeFile(path, '');
@@ -72,6 +77,7 @@ export class BareCloner {
     const args = bareArgs({
       ...{ dir, disk, socket, files, kernelArgs: this.#kernelArgs },
       memoryFile: join(this.#dir, 'memory'),
+      tap,
     });
     await using state = await openFile(memoryFiles(this.#template).state, 'r');
     const waiting = ['-S', '-incoming', 'defer', '-global', 'migration.send-configuration=off'];
@@ -106,6 +112,7 @@ export class BareCloner {
   }
 
   async remove(): Promise<void> {
+    await runCommand('ip', ['link', 'delete', tap]);
     await rm(this.#dir, { recursive: true, force: true });
   }
 }

@@ -56,10 +56,12 @@ export interface BareArgs {
   readonly kernelArgs: readonly string[];
   /** A file to map as the guest's memory, privately; a boot has memory of its own. */
   readonly memoryFile?: string;
+  /** A tap device that is there; user-mode networking when omitted. */
+  readonly tap?: string;
 }
 
 /** QEMU's arguments for a machine as the daemon makes them. */
-export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile }: BareArgs): string[] {
+export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile, tap }: BareArgs): string[] {
   const size = `${smallVm.memMb}M`;
   const memory =
     memoryFile === undefined
@@ -80,7 +82,8 @@ export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile }: B
     ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=guest,name=org.berth.guest.0'],
     ...['-blockdev', `qcow2,node-name=root,file.driver=file,file.filename=${disk},discard=unmap`],
     ...['-device', 'virtio-blk-device,id=disk-root,drive=root'],
-    ...['-netdev', 'user,id=net,restrict=on', '-device', 'virtio-net-device,id=nic,netdev=net'],
+    ...['-netdev', tap === undefined ? 'user,id=net,restrict=on' : `tap,id=net,ifname=${tap},script=no,downscript=no`],
+    ...['-device', 'virtio-net-device,id=nic,netdev=net'],
   ];
 }
 

@@ -25,7 +25,7 @@ interface Starts {
  */
 export async function benchClone(): Promise<Row[]> {
   const rows: Row[] = [];
-  await using daemon = await startDaemon({ env: { BERTH_TEMPLATE_BUILD: 'true' } });
+  await using daemon = await startDaemon({ env: { BERTH_TEMPLATE_BUILD: 'true', BERTH_QUOTA_TOTAL_CPUS: '100' } });
   const booted = await timed(() => createVm(daemon));
   const kernelArgs = await guestKernelArgs(daemon, booted.result.id);
   const template = await templateOf(daemon);

@@ -88,6 +88,27 @@ test('a signature chain is recovered to the app, and to the KMS', () => {
   assert.notDeepEqual(kmsIssuedDigest(appId, k256PublicKey(root.k256Key)), kmsIssuedDigest(appId, k256PublicKey(kms)));
 });
 
+test('a key is the same whether it is derived or remembered, whatever was asked for in between', () => {
+  const root = (): { k256Key: Buffer; k256Signature: Buffer } => ({
+    k256Key: Buffer.alloc(32, 9),
+    k256Signature: Buffer.alloc(0),
+  });
+  const used = root();
+  const first = getKey(used, 'path', 'purpose', '');
+  for (const [path, purpose, algorithm] of [
+    ['path', 'other', ''],
+    ['other', 'purpose', ''],
+    ['path', 'purpose', 'ed25519'],
+    ['path","purpose', '', ''],
+    ['x'.repeat(5000), '', ''],
+  ] as const) {
+    assert.deepEqual(getKey(used, path, purpose, algorithm), getKey(root(), path, purpose, algorithm));
+    assert.notDeepEqual(getKey(used, path, purpose, algorithm), first);
+  }
+  for (let index = 0; index < 1001; index++) getKey(used, `${index}`, '', 'ed25519');
+  assert.deepEqual(getKey(used, 'path', 'purpose', 'k256'), first);
+});
+
 test('hashes are the ones that were meant', () => {
   assert.equal(keccak256().toString('hex'), 'c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470');
   assert.match(sha512('app-data:test').toString('hex'), /^1864e059be7e1ec1.*c52e532$/);

@@ -18,7 +18,7 @@ import { parseMeasurements } from './measurements-file.ts';
 import { readIfThere } from './read-if-there.ts';
 import type { RunConfig, TeeConfig } from './run-config.ts';
 import { agentServers } from './servers.ts';
-import { listenTcp, listenUnix } from './sockets.ts';
+import { assertFree, listenTcp, listenUnix } from './sockets.ts';
 import { parseSysConfig, type SysConfig } from './sys-config.ts';
 import { readAppKeys } from './vm-keys.ts';
 
@@ -32,6 +32,8 @@ export interface RunningAgent {
  * Started again during the same boot it goes on with that boot's event log.
  */
 export async function startAgent(config: RunConfig, log: AgentLog): Promise<RunningAgent> {
+  // Two agents must not write one event log.
+  await assertFree(config.guestSocket);
   const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
   const identity = await readIdentity(config.instanceInfo, compose);
   const sysConfig = parseSysConfig(await readIfThere(config.sysConfig));

@@ -56,6 +56,7 @@ export class GuestSession {
   /** Begins an operation; `parameters` is the start of its body, which stays open for input. */
   request(path: string, parameters: Buffer, isLong: boolean): ClientHttp2Stream {
     const stream = this.#http2.request({ ':method': 'POST', ':path': path }, { endStream: false });
+    this.#channel.expectAnswer();
     if (isLong) this.#countUntilOver(stream);
     stream.write(parameters);
     return stream;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 
 import { getKey, kmsIssuedDigest } from './app-key.ts';
@@ -20,6 +21,16 @@ test('key derivation: one path, three keys', () => {
   assert.equal(key.toString('hex'), '9db79b3fefe69f2a7b7efbc908c854bf845a629023361f2c9cb3db09fb99010f');
   assert.equal(ed25519PublicKey(key).toString('base64url'), '5Pbre1Amf1hrp2V2bbfKlIfxpQb2pJAmrgmhxgVoG9s');
   assert.equal(k256PublicKey(key).toString('base64url'), 'A6t_JdVkVdMAocH3f1f20WGT6JzdntxcXimUtEax8zc9');
+});
+
+test('contexts of any length are derived from in the same way', () => {
+  const secret = Buffer.alloc(32, 1);
+  for (const length of [1023, 1024, 1025, 100_000]) {
+    // HKDF (RFC 5869) of one block, by its definition.
+    const extracted = createHmac('sha256', 'RATLS').update(secret).digest();
+    const expanded = createHmac('sha256', extracted).update('x'.repeat(length)).update(Buffer.of(1)).digest();
+    assert.deepEqual(deriveKey(secret, ['x'.repeat(length)]), expanded);
+  }
 });
 
 test('a secret derived from a P-256 key', () => {

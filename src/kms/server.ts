@@ -19,7 +19,7 @@ import type { KmsRoot } from './root.ts';
 export interface KmsServerOptions extends KmsOptions {
   /** Host names and addresses for the server's certificate. Guests know a KMS by its root, not by its name. */
   readonly names: readonly string[];
-  readonly log: Log;
+  readonly log: Pick<Log, 'info' | 'error'>;
 }
 
 const MAX_CONNECTIONS = 256;
@@ -116,7 +116,7 @@ function serverKey(root: KmsRoot, names: readonly string[]): { readonly key: str
   return { key: privateKeyPem(privateKey), cert };
 }
 
-function logFailure(log: Log): (method: string, error: BerthError) => void {
+function logFailure(log: KmsServerOptions['log']): (method: string, error: BerthError) => void {
   return (method, error) => {
     const reason = error.cause instanceof Error ? error.cause.message : undefined;
     if (error.code === 'internal') log.error({ method, err: error.cause }, 'KMS call failed');

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { BerthError } from '../common/errors.ts';
 import { Attestor } from './attest.ts';
 import { decodeAttestation } from './attestation.ts';
+import { measureBoot, measureFile } from './boot-measurements.ts';
 import { runtimeEventDigest } from './events.ts';
+import { sha384 } from './hash.ts';
 import type { Quoter } from './quoter.ts';
 import { replay } from './rtmr.ts';
 import { SimulatedPlatform } from './simulated/platform.ts';
@@ -126,6 +128,27 @@ test('version 2 events go into an attestation of version 1', async () => {
   const { quote, eventLog } = await decodeAttestation(await vm.attestor.attest(Buffer.alloc(0)));
   assert.deepEqual(parseQuote(quote).report.rtmrs, replay(eventLog));
   await assert.rejects(vm.attestor.attest(Buffer.alloc(0), { version: 0 }), RangeError);
+});
+
+test('a boot is measured from its files, and every part of it counts', async () => {
+  const path = join(directory, 'kernel');
+  await writeFile(path, 'content');
+  const kernel = await measureFile(path);
+  assert.deepEqual(kernel, sha384('content'));
+  const boot = { firmware: kernel, kernel, initramfs: kernel, commandLine: 'a', rootfs: kernel, hardware: 'b' };
+  const registers = (change: Partial<typeof boot>): string[] => {
+    const { mrtd, bootEvents } = measureBoot({ ...boot, ...change });
+    return [mrtd, ...replay(bootEvents)].map((register) => register.toString('hex'));
+  };
+  const changed = (change: Partial<typeof boot>): number[] =>
+    registers(change).flatMap((register, index) => (register === registers({})[index] ? [] : [index]));
+  const other = sha384('other');
+  assert.deepEqual(changed({ firmware: other }), [0]);
+  assert.deepEqual(changed({ hardware: 'x' }), [1]);
+  assert.deepEqual(changed({ kernel: other }), [2]);
+  assert.deepEqual(changed({ initramfs: other }), [2]);
+  assert.deepEqual(changed({ commandLine: 'x' }), [3]);
+  assert.deepEqual(changed({ rootfs: other }), [3]);
 });
 
 test('Info says what was measured', async () => {

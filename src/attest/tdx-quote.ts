@@ -18,7 +18,7 @@ const TEE_TYPE_TDX = 0x81;
 const CERTIFICATION_QE_REPORT = 6;
 const CERTIFICATION_PCK_CHAIN = 5;
 /** Longest quote that is looked at; those of hardware have about 5 kB. */
-export const MAX_QUOTE_BYTES = 64 * 1024;
+const MAX_QUOTE_BYTES = 64 * 1024;
 
 export interface TdReport extends Measurements {
   readonly teeTcbSvn: Buffer;

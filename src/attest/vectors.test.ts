@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 
+import { getComposeHash } from '@phala/dstack-sdk';
+import { parseAppCompose } from './app-compose.ts';
 import { getKey, kmsIssuedDigest } from './app-key.ts';
 import { ed25519PublicKey } from './ed25519.ts';
 import { decryptEnv } from './encrypted-env.ts';
@@ -118,6 +120,23 @@ test('a key is the same whether it is derived or remembered, whatever was asked 
   }
   for (let index = 0; index < 1001; index++) getKey(used, `${index}`, '', 'ed25519');
   assert.deepEqual(getKey(used, 'path', 'purpose', 'k256'), first);
+});
+
+test('the hash of an app is that of its text, which the published client normalises', () => {
+  for (const [compose, hash] of [
+    [
+      { runner: 'docker-compose', docker_compose_file: 'version: "3"' },
+      'f411b23080c9a3557d59f77a6729056aaa5309f104963348e5c883d09b1a5348',
+    ],
+    [
+      { runner: 'bash', bash_script: 'echo "测试"' },
+      'e10f77621633a1aff65f55cd5e74531d7e383b1bd0f6e7449bb4e882ae3c079a',
+    ],
+  ] as const) {
+    assert.equal(getComposeHash(compose), hash);
+    const sorted = JSON.stringify(Object.fromEntries(Object.entries(compose).sort()));
+    assert.equal(parseAppCompose(sorted).hash.toString('hex'), hash);
+  }
 });
 
 test('hashes are the ones that were meant', () => {

@@ -7,7 +7,7 @@
 import { chmod, chown, open, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { runCommand } from '../common/command.ts';
-import { syncDirectory } from '../common/files.ts';
+import { syncAll } from '../common/files.ts';
 import { emptyOverlay } from './overlay-header.ts';
 
 export type DiskFormat = 'qcow2' | 'raw';
@@ -37,6 +37,8 @@ export interface CreateOverlayOptions {
   /** At least the size of the layer below. */
   readonly sizeBytes: number;
   readonly uid: number | null;
+  /** False leaves it to the caller to make the layer and its name durable, together with more; default true. */
+  readonly sync?: boolean;
 }
 
 const timeoutMs = 60_000;
@@ -45,17 +47,17 @@ const maxOutputBytes = 1024 * 1024;
 /** Makes an empty disk. Durable on return; leaves nothing behind on failure. Throws CommandError. */
 export async function createDisk({ path, format, sizeBytes, uid }: CreateDiskOptions): Promise<void> {
   const args = ['create', '-q', '-f', format, '--', path, size(sizeBytes)];
-  await whole(path, uid, () => runCommand('qemu-img', args, { timeoutMs, maxOutputBytes }));
+  await whole({ path, uid, sync: true }, () => runCommand('qemu-img', args, { timeoutMs, maxOutputBytes }));
 }
 
 /** Makes an empty qcow2 layer over another image, which is not opened. Durable on return; leaves nothing behind on failure. */
 export async function createOverlay(options: CreateOverlayOptions): Promise<void> {
-  const { path, backing, backingFormat, sizeBytes, uid } = options;
+  const { path, backing, backingFormat, sizeBytes, uid, sync = true } = options;
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/.test(backing))
     throw new RangeError('the backing name must be a plain file name');
   size(sizeBytes);
   const { parts, fileBytes } = emptyOverlay(backing, backingFormat, sizeBytes);
-  await whole(path, uid, async () => {
+  await whole({ path, uid, sync }, async () => {
     const file = await open(path, 'w', 0o600);
     try {
       await file.truncate(fileBytes);
@@ -87,18 +89,15 @@ export async function grow(path: string, format: DiskFormat, sizeBytes: number):
 }
 
 /** Has an image written, gives it to its owner, and makes it durable; or leaves nothing. */
-async function whole(path: string, uid: number | null, write: () => Promise<unknown>): Promise<void> {
+async function whole(
+  { path, uid, sync }: { readonly path: string; readonly uid: number | null; readonly sync: boolean },
+  write: () => Promise<unknown>,
+): Promise<void> {
   try {
     await write();
     await chmod(path, 0o600);
     if (uid !== null) await chown(path, uid, uid);
-    const handle = await open(path, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await syncDirectory(dirname(path));
+    if (sync) await syncAll([path, dirname(path)]);
   } catch (error) {
     await rm(path, { force: true });
     throw error;

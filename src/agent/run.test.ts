@@ -6,8 +6,6 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { measureBoot } from '../attest/boot-measurements.ts';
-import { sha384 } from '../attest/hash.ts';
 import { issueCollateral } from '../attest/simulated/collateral.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { startSwtpm } from '../attest/testing/swtpm.ts';
@@ -16,21 +14,12 @@ import { defaultPolicy } from '../kms/policy.ts';
 import { createRoot } from '../kms/root.ts';
 import { rootId } from '../kms/root-id.ts';
 import { createKmsServer } from '../kms/server.ts';
-import { serializeMeasurements } from './measurements-file.ts';
 import { type RunningAgent, startAgent } from './run.ts';
 import { parseRunConfig } from './run-config.ts';
+import { agentFiles, inDirectory } from './testing/agent-files.ts';
 import { unixFetch } from './testing/unix-fetch.ts';
 
 const log = { debug: () => {}, info: () => {}, error: () => {} };
-const measured = measureBoot({
-  firmware: sha384('firmware'),
-  kernel: sha384('kernel'),
-  initramfs: sha384('initramfs'),
-  commandLine: 'quiet',
-  rootfs: sha384('rootfs'),
-  hardware: 'a test',
-});
-
 let home: string;
 let running: RunningAgent | null = null;
 beforeEach(async () => {
@@ -43,23 +32,11 @@ afterEach(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-/** What a VM has on its disk, and what of it is gone with a boot. */
-async function install(compose: object, { tee = {}, sysConfig = {} }: { tee?: object; sysConfig?: object } = {}) {
-  const config = {
-    tee: { kind: 'simulated', directory: 'tee', measurements: 'measurements.json', ...tee },
-    app_keys: 'run/keys.json',
-    event_log: 'run/events.log',
-    sockets: ['run'],
-    guest_socket: 'run/guest.sock',
-    http: '127.0.0.1:0',
-  };
-  const files = {
-    'agent.json': config,
-    'app-compose.json': compose,
-    '.sys-config.json': { vm_config: '{}', ...sysConfig },
-  };
-  for (const [name, content] of Object.entries(files)) await writeFile(join(home, name), JSON.stringify(content));
-  await writeFile(join(home, 'measurements.json'), serializeMeasurements(measured));
+/** What a VM has on its disk. */
+async function install(compose: object, { tee, sysConfig = {} }: { tee?: object; sysConfig?: object } = {}) {
+  const config = { ...inDirectory, ...(tee === undefined ? {} : { tee }) };
+  const files = agentFiles({ compose: JSON.stringify(compose), config, sysConfig });
+  for (const [name, content] of Object.entries(files)) await writeFile(join(home, name), content);
 }
 
 async function start(): Promise<void> {
@@ -189,7 +166,7 @@ describe('an app with a KMS', () => {
 describe('an app on a TPM', () => {
   test('has the same keys at each boot, and another app has none of them', async () => {
     await using tpm = await startSwtpm();
-    const tee = { kind: 'tpm', tcti: tpm.tcti };
+    const tee = { kind: 'tpm', tcti: tpm.tcti, measurements: 'measurements.json' };
     await install({ name: 'app', key_provider: 'tpm', no_instance_id: true }, { tee });
     await start();
     const { key } = await call('GetKey');

@@ -46,6 +46,8 @@ async function newKeys({ compose, sysConfig, attestor, sealedSeed }: KeySources)
     case 'tpm': {
       if (sealedSeed === null) throw new BerthError('invalid_argument', { reason: 'this VM has no TPM' });
       const { seed, keeper } = await sealedSeed();
+      if (compose.keyProviderId !== '' && compose.keyProviderId !== keeper)
+        throw new BerthError('invalid_argument', { reason: 'the TPM is not the one that the app names' });
       return appKeysFromSeed(seed, { provider: 'tpm', providerId: keeper, attest });
     }
     default:

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -57,6 +57,25 @@ test('the log is in its published form', async () => {
     await readFile(path, 'utf8'),
     '{"event":"app-id","payload":"3q2+7w=="}\n{"event":"x","payload":"","version":2}\n',
   );
+});
+
+test('half a line, where the log could not be written, does not stay', async () => {
+  const path = logPath();
+  const attestor = await open(path);
+  await attestor.measure(ready);
+  const before = await readFile(path);
+  // A directory in the file's place stands for a file system that is full.
+  await rm(path);
+  await mkdir(path);
+  await assert.rejects(attestor.emit('lost', Buffer.alloc(0)));
+  await rm(path, { recursive: true });
+  await writeFile(path, before);
+  await attestor.emit('kept', Buffer.alloc(0));
+  assert.deepEqual(
+    (await open(path)).runtimeEvents().map(({ event }) => event),
+    ['system-ready', 'kept'],
+  );
+  assert.deepEqual((await attestor.measurements()).rtmrs, replay(attestor.events()));
 });
 
 test('a line that a crash cut off was not measured', async () => {

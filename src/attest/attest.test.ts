@@ -59,12 +59,12 @@ test('the log is in its published form', async () => {
   );
 });
 
-test('half a line, where the log could not be written, does not stay', async () => {
+test('an event that could not be logged is not measured', async () => {
   const path = logPath();
   const attestor = await open(path);
   await attestor.measure(ready);
   const before = await readFile(path);
-  // A directory in the file's place stands for a file system that is full.
+  // A directory in the file's place cannot be written to.
   await rm(path);
   await mkdir(path);
   await assert.rejects(attestor.emit('lost', Buffer.alloc(0)));

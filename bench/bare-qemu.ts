@@ -12,7 +12,7 @@ import { smallVm } from '../test/support/api.ts';
 
 export interface BareVm {
   readonly guest: GuestClient;
-  /** From just before the disk is made to the guest's first reply. */
+  /** From just before QEMU is started, its disk ready, to the guest's first reply. */
   readonly firstReplyMs: number;
   end(): Promise<void>;
 }
@@ -23,12 +23,12 @@ export interface BareVm {
  */
 export async function startBareVm(files: ImageFiles, kernelArgs: readonly string[]): Promise<BareVm> {
   const dir = await mkdtemp('/tmp/berth-bare-');
-  const started = performance.now();
   const disk = join(dir, 'disk.qcow2');
   await link(files.rootfs, join(dir, 'base.ext4'));
   const { size: sizeBytes } = await stat(files.rootfs);
   await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes, uid: null });
   const socket = join(dir, 'guest.sock');
+  const started = performance.now();
   const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, files, kernelArgs }), {
     stdio: ['ignore', 'ignore', 'pipe'],
   });

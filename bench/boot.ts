@@ -46,7 +46,7 @@ export async function benchBoot(): Promise<Row[]> {
       atMost: { ratio: 1.15 },
     }),
     times({
-      what: 'create less QEMU and guest, with qemu-img, nft and ip',
+      what: 'create less QEMU and guest, with nft and ip',
       ms: without((name) => name === 'launch' || name === 'guest'),
     }),
     times({ what: 'own code of a create: less all programs it runs', ms: without(() => true), atMost: { ms: 5 } }),

@@ -1,4 +1,5 @@
 import { cpus } from 'node:os';
+import { benchAgent } from './agent.ts';
 import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
 import { benchClone } from './clone.ts';
@@ -13,6 +14,7 @@ import { type Row, table } from './report.ts';
  * rows made by {@link times} and {@link quantity} of report.ts.
  */
 const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  agent: benchAgent,
   api: benchApi,
   boot: benchBoot,
   clone: benchClone,

@@ -18,11 +18,14 @@
 #define MAX_DEPTH 512
 #define COPY_SIZE (128 * 1024)
 
+/* A tree is walked twice: first without sending anything, so that what fails the whole is told before the first byte. */
+static bool rehearsing;
 static uint8_t copy[COPY_SIZE];
 static struct tar_entry entry; /* one at a time; too large for the stack of a deep tree */
 
 static void send(const void *bytes, size_t length) {
   const uint8_t *at = bytes;
+  if (rehearsing) return;
   while (length > 0) {
     ssize_t count = write(1, at, length);
     if (count < 0 && errno == EINTR) continue;
@@ -65,6 +68,7 @@ static void send_content(int fd, uint64_t size) {
 }
 
 static void pack_file(int fd, const char *path, const struct stat *info) {
+  if (rehearsing) return;
   send_header(TAR_FILE, path, info, (uint64_t)info->st_size);
   send_content(fd, (uint64_t)info->st_size);
 }
@@ -120,13 +124,24 @@ static void pack_directory(int fd, const char *path, const struct stat *info, in
   closedir(directory);
 }
 
+static int open_place(int root, const struct place *place, struct stat *info) {
+  int fd = open_beneath(root, place->relative, O_RDONLY | O_NONBLOCK, 0);
+  if (fd < 0 || fstat(fd, info) < 0) task_fail_errno("cannot open the path");
+  return fd;
+}
+
 static void run(struct params params) {
   static struct place place;
   place_from(params, &place, NULL);
   int root = place_enter(&place);
-  int fd = open_beneath(root, place.relative, O_RDONLY | O_NONBLOCK, 0);
   struct stat info;
-  if (fd < 0 || fstat(fd, &info) < 0) task_fail_errno("cannot open the path");
+  int fd = open_place(root, &place, &info);
+  if (S_ISDIR(info.st_mode)) {
+    rehearsing = true;
+    pack_directory(fd, ".", &info, 0);
+    rehearsing = false;
+    fd = open_place(root, &place, &info);
+  }
   if (S_ISDIR(info.st_mode)) {
     pack_directory(fd, ".", &info, 0);
   } else if (S_ISREG(info.st_mode)) {

@@ -20,7 +20,7 @@ import type { AgentLog } from './log.ts';
 import { pccsRoute } from './pccs-route.ts';
 import { readIfThere } from './read-if-there.ts';
 import { agentServers, internalRoute } from './servers.ts';
-import { listenTcp, listenUnix } from './sockets.ts';
+import { assertFree, listenTcp, listenUnix } from './sockets.ts';
 import { serializeTrust } from './trust-file.ts';
 import { verifyRoute } from './verify-route.ts';
 
@@ -80,6 +80,8 @@ const defaultCompose = {
 export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   const { directory, log } = options;
   const path = (name: string) => join(directory, name);
+  // Before anything is touched: another agent's event log is in this directory too.
+  await assertFree(path(files.dstack));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const compose = await readCompose(options.appComposeFile, path(files.compose));
   const kms = await new RootStore(directory).loadOrCreate({ kind: 'none' });

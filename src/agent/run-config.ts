@@ -5,7 +5,10 @@ import { BerthError } from '../common/errors.ts';
 export interface RunConfig {
   /** The app's description. */
   readonly appCompose: string;
-  /** The app's keys. When the file is missing and the app has no key provider, keys are made and written there. */
+  /**
+   * The app's keys. When the file is missing they are got from the app's key provider and written there; belongs into a
+   * file system that is empty at each boot.
+   */
   readonly appKeys: string;
   /** What the host says of the VM; `vm_config` in it goes into quotes. May be missing. */
   readonly sysConfig: string;
@@ -26,20 +29,19 @@ export interface RunConfig {
   readonly shutdown: readonly string[];
 }
 
-/** Where quotes come from. */
-export type TeeConfig = {
-  /** A simulated TDX platform whose keys are in the VM. */
-  readonly kind: 'simulated';
-  /** Directory with its keys. */
-  readonly directory: string;
-  /** JSON file: what the host measured before the boot. */
-  readonly measurements: string;
-};
+/**
+ * Where quotes come from. `simulated`: a TDX platform whose keys are in the VM; `tdx`: this machine's own, through the
+ * kernel; `tpm`: a TPM. `measurements` is a file with what the host measured before the boot.
+ */
+export type TeeConfig =
+  | { readonly kind: 'simulated'; readonly directory: string; readonly measurements: string }
+  | { readonly kind: 'tdx' }
+  | { readonly kind: 'tpm'; readonly tcti: string; readonly measurements: string };
 
 /** Names in the file, and what counts when they are not in it. */
 const defaults = {
   app_compose: 'app-compose.json',
-  app_keys: '.appkeys.json',
+  app_keys: '/run/dstack/.appkeys.json',
   sys_config: '.sys-config.json',
   instance_info: '.instance_info',
   event_log: '/run/log/dstack/runtime_events.log',
@@ -80,8 +82,16 @@ export function parseRunConfig(text: string, path: string): RunConfig {
 
 function parseTee(tee: Section): TeeConfig {
   const kind = tee.text('kind');
-  if (kind !== 'simulated') throw refusal('tee.kind is not simulated');
-  return { kind, directory: tee.path('directory'), measurements: tee.path('measurements') };
+  switch (kind) {
+    case 'simulated':
+      return { kind, directory: tee.path('directory'), measurements: tee.path('measurements') };
+    case 'tdx':
+      return { kind };
+    case 'tpm':
+      return { kind, tcti: tee.text('tcti'), measurements: tee.path('measurements') };
+    default:
+      throw refusal('tee.kind is none of simulated, tdx, tpm');
+  }
 }
 
 /**

@@ -1,25 +1,21 @@
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { type AppCompose, parseAppCompose } from '../attest/app-compose.ts';
+import { parseAppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
-import { mrConfigIdV1 } from '../attest/measurements.ts';
-import type { Quoter } from '../attest/quoter.ts';
-import { SimulatedPlatform } from '../attest/simulated/platform.ts';
-import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
 import { runCommand } from '../common/command.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
 import { readIdentity } from './instance-info.ts';
 import type { AgentLog } from './log.ts';
-import { parseMeasurements } from './measurements-file.ts';
 import { readIfThere } from './read-if-there.ts';
-import type { RunConfig, TeeConfig } from './run-config.ts';
+import type { RunConfig } from './run-config.ts';
 import { agentServers } from './servers.ts';
-import { listenTcp, listenUnix } from './sockets.ts';
+import { assertFree, listenTcp, listenUnix } from './sockets.ts';
 import { parseSysConfig, type SysConfig } from './sys-config.ts';
+import { openTee } from './tee.ts';
 import { readAppKeys } from './vm-keys.ts';
 
 export interface RunningAgent {
@@ -32,11 +28,14 @@ export interface RunningAgent {
  * Started again during the same boot it goes on with that boot's event log.
  */
 export async function startAgent(config: RunConfig, log: AgentLog): Promise<RunningAgent> {
+  // Two agents must not write one event log.
+  await assertFree(config.guestSocket);
   const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
   const identity = await readIdentity(config.instanceInfo, compose);
   const sysConfig = parseSysConfig(await readIfThere(config.sysConfig));
+  const tee = await openTee(config.tee, compose);
   const attestor = await Attestor.open({
-    quoter: await createQuoter(config.tee, compose),
+    quoter: tee.quoter,
     eventLogPath: config.eventLog,
     vmConfig: sysConfig.vmConfig,
   });
@@ -44,7 +43,7 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
     compose,
     ...identity,
     ...(sysConfig.osImageHash === null ? {} : { osImageHash: sysConfig.osImageHash }),
-    keys: () => readAppKeys({ path: config.appKeys, compose, sysConfig, attestor }),
+    keys: () => readAppKeys({ path: config.appKeys, compose, sysConfig, attestor, sealedSeed: tee.sealedSeed }),
     signer: (keys) => kmsSigner(keys, sysConfig),
     attestor,
     vmConfig: sysConfig.vmConfig,
@@ -74,12 +73,6 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
     await closeServers(servers);
     throw error;
   }
-}
-
-async function createQuoter(tee: TeeConfig, compose: AppCompose): Promise<Quoter> {
-  const platform = await SimulatedPlatform.open(tee.directory);
-  const boot = parseMeasurements(await readFile(tee.measurements, 'utf8'));
-  return new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigIdV1(compose.hash) });
 }
 
 /** Whoever gave the keys signs the certificates: a KMS, or the app itself. */

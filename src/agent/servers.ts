@@ -32,7 +32,12 @@ export function agentServers(agent: Agent): AgentServers {
   const { publicLogs, publicSysinfo } = agent.compose;
   return {
     internal: () => createHttpServer([internalRoute(agent)], log),
-    tappd: () => createHttpServer([prpcRoute('prpc', Tappd, tappdHandlers(agent), { prefix: 'Tappd.', log })], log),
+    tappd() {
+      const options = { prefix: 'Tappd.', log };
+      // The published client of this socket calls `Info` at the root.
+      const mounts = ['prpc', ''].map((mount) => prpcRoute(mount, Tappd, tappdHandlers(agent), options));
+      return createHttpServer(mounts, log);
+    },
     guestApi: () => createHttpServer([prpcRoute('api', GuestApi, guestApiHandlers(agent), { log })], log),
     external(more = []) {
       const routes = [

@@ -4,13 +4,18 @@ import { type AddressInfo, createConnection, type ListenOptions } from 'node:net
 import { dirname } from 'node:path';
 import { BerthError } from '../common/errors.ts';
 
+/** @throws BerthError conflict when something answers at a unix socket */
+export async function assertFree(path: string): Promise<void> {
+  if (await answers(path)) throw new BerthError('conflict', { reason: `something listens at ${path} already` });
+}
+
 /**
  * Listens on a unix socket. A socket that a process before this one left is replaced, one that answers is not.
  * @param mode 0o777 for everybody in the VM
  * @throws BerthError conflict when something answers there
  */
 export async function listenUnix(server: Server, path: string, mode: number): Promise<void> {
-  if (await answers(path)) throw new BerthError('conflict', { reason: `something listens at ${path} already` });
+  await assertFree(path);
   await mkdir(dirname(path), { recursive: true });
   await rm(path, { force: true });
   await listen(server, { path });

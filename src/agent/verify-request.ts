@@ -65,8 +65,7 @@ function readEventLog(log: unknown) {
   try {
     return parseEventLog(log);
   } catch (error) {
-    if (error instanceof FormatError || error instanceof RangeError || error instanceof SyntaxError)
-      throw refusal(`event_log: ${error instanceof SyntaxError ? 'not JSON' : error.message}`);
+    if (error instanceof FormatError) throw refusal(`event_log: ${error.message}`);
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { BerthError } from '../common/errors.ts';
 import { sha256 } from './hash.ts';
 
 /** Longest app-compose.json that is read. */
-export const MAX_COMPOSE_BYTES = 50 * 1024 * 1024;
+const MAX_COMPOSE_BYTES = 50 * 1024 * 1024;
 
 /** An app's description: the bytes that are hashed, and what they say. */
 export interface AppCompose {

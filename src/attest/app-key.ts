@@ -29,15 +29,44 @@ export interface AppRoot {
 }
 
 /**
- * `GetKey`: the key of a path. The purpose goes into the signature, not into the key.
+ * `GetKey`: the key of a path. The purpose goes into the signature, not into the key. What was derived once is remembered:
+ * the curve arithmetic takes milliseconds where a processor is emulated, and services ask for the same few keys.
  *
  * @param algorithm empty means secp256k1, `k256` is another name of it
+ * @returns shared with other callers, not to be written to
  * @throws BerthError invalid_argument for another algorithm
  */
 export function getKey(root: AppRoot, path: string, purpose: string, algorithm: string): AppKey {
   const known = keyAlgorithm(algorithm);
+  const name = JSON.stringify([known, path, purpose]);
+  const keys = rememberedKeys(root);
+  const found = keys.get(name);
+  if (found !== undefined) return found;
+  const derived = derive(root, path, purpose, known);
+  if (name.length <= MAX_REMEMBERED_NAME) {
+    const [oldest] = keys.keys();
+    if (keys.size >= MAX_REMEMBERED && oldest !== undefined) keys.delete(oldest);
+    keys.set(name, derived);
+  }
+  return derived;
+}
+
+/** Keys of each root, the oldest first. */
+const remembered = new WeakMap<AppRoot, Map<string, AppKey>>();
+const MAX_REMEMBERED = 1000;
+const MAX_REMEMBERED_NAME = 1000;
+
+function rememberedKeys(root: AppRoot): Map<string, AppKey> {
+  const known = remembered.get(root);
+  if (known !== undefined) return known;
+  const keys = new Map<string, AppKey>();
+  remembered.set(root, keys);
+  return keys;
+}
+
+function derive(root: AppRoot, path: string, purpose: string, algorithm: KeyAlgorithm): AppKey {
   const key = deriveKey(root.k256Key, [path]);
-  const publicKey = known === 'ed25519' ? ed25519PublicKey(key) : k256PublicKey(key);
+  const publicKey = algorithm === 'ed25519' ? ed25519PublicKey(key) : k256PublicKey(key);
   const statement = keccak256(`${purpose}:${publicKey.toString('hex')}`);
   return { key, publicKey, signatureChain: [k256SignRecoverable(root.k256Key, statement), root.k256Signature] };
 }

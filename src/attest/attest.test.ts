@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { BerthError } from '../common/errors.ts';
 import { Attestor } from './attest.ts';
 import { decodeAttestation } from './attestation.ts';
+import { measureBoot, measureFile } from './boot-measurements.ts';
 import { runtimeEventDigest } from './events.ts';
+import { sha384 } from './hash.ts';
 import type { Quoter } from './quoter.ts';
 import { replay } from './rtmr.ts';
 import { SimulatedPlatform } from './simulated/platform.ts';
@@ -55,6 +57,25 @@ test('the log is in its published form', async () => {
     await readFile(path, 'utf8'),
     '{"event":"app-id","payload":"3q2+7w=="}\n{"event":"x","payload":"","version":2}\n',
   );
+});
+
+test('an event that could not be logged is not measured', async () => {
+  const path = logPath();
+  const attestor = await open(path);
+  await attestor.measure(ready);
+  const before = await readFile(path);
+  // A directory in the file's place cannot be written to.
+  await rm(path);
+  await mkdir(path);
+  await assert.rejects(attestor.emit('lost', Buffer.alloc(0)));
+  await rm(path, { recursive: true });
+  await writeFile(path, before);
+  await attestor.emit('kept', Buffer.alloc(0));
+  assert.deepEqual(
+    (await open(path)).runtimeEvents().map(({ event }) => event),
+    ['system-ready', 'kept'],
+  );
+  assert.deepEqual((await attestor.measurements()).rtmrs, replay(attestor.events()));
 });
 
 test('a line that a crash cut off was not measured', async () => {
@@ -126,6 +147,27 @@ test('version 2 events go into an attestation of version 1', async () => {
   const { quote, eventLog } = await decodeAttestation(await vm.attestor.attest(Buffer.alloc(0)));
   assert.deepEqual(parseQuote(quote).report.rtmrs, replay(eventLog));
   await assert.rejects(vm.attestor.attest(Buffer.alloc(0), { version: 0 }), RangeError);
+});
+
+test('a boot is measured from its files, and every part of it counts', async () => {
+  const path = join(directory, 'kernel');
+  await writeFile(path, 'content');
+  const kernel = await measureFile(path);
+  assert.deepEqual(kernel, sha384('content'));
+  const boot = { firmware: kernel, kernel, initramfs: kernel, commandLine: 'a', rootfs: kernel, hardware: 'b' };
+  const registers = (change: Partial<typeof boot>): string[] => {
+    const { mrtd, bootEvents } = measureBoot({ ...boot, ...change });
+    return [mrtd, ...replay(bootEvents)].map((register) => register.toString('hex'));
+  };
+  const changed = (change: Partial<typeof boot>): number[] =>
+    registers(change).flatMap((register, index) => (register === registers({})[index] ? [] : [index]));
+  const other = sha384('other');
+  assert.deepEqual(changed({ firmware: other }), [0]);
+  assert.deepEqual(changed({ hardware: 'x' }), [1]);
+  assert.deepEqual(changed({ kernel: other }), [2]);
+  assert.deepEqual(changed({ initramfs: other }), [2]);
+  assert.deepEqual(changed({ commandLine: 'x' }), [3]);
+  assert.deepEqual(changed({ rootfs: other }), [3]);
 });
 
 test('Info says what was measured', async () => {

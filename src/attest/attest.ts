@@ -53,6 +53,8 @@ export class Attestor {
   readonly #quoter: Quoter;
   readonly #log: RuntimeLog;
   readonly #vmConfig: string;
+  /** The entries of the log, which is only ever added to. */
+  readonly #entries: TdxEvent[];
   #logBytes: number;
   /** Measuring and quoting happen one after another: a log must fit its quote. */
   #last: Promise<unknown> = Promise.resolve();
@@ -61,6 +63,7 @@ export class Attestor {
     this.#quoter = quoter;
     this.#log = log;
     this.#vmConfig = vmConfig;
+    this.#entries = [...quoter.bootEvents(), ...log.events.map(toTdxEvent)];
     this.#logBytes = log.events.reduce((sum, event) => sum + size(event), 0);
   }
 
@@ -81,7 +84,7 @@ export class Attestor {
 
   /** All entries, boot events first, nothing stripped. */
   events(): TdxEvent[] {
-    return [...this.#quoter.bootEvents(), ...this.#log.events.map(toTdxEvent)];
+    return [...this.#entries];
   }
 
   runtimeEvents(): readonly RuntimeEvent[] {
@@ -164,8 +167,10 @@ export class Attestor {
   async #extend(event: RuntimeEvent): Promise<void> {
     // The log first: an event that is logged and not measured is seen, and measured, at the next start.
     await this.#log.append(event);
+    const entry = toTdxEvent(event);
+    this.#entries.push(entry);
     this.#logBytes += size(event);
-    await this.#quoter.extend(runtimeEventDigest(event));
+    await this.#quoter.extend(entry.digest);
   }
 
   #serial<T>(run: () => T | Promise<T>): Promise<T> {

@@ -15,7 +15,7 @@ export interface Attestation {
 }
 
 /** Longest attestation that is read. */
-export const MAX_ATTESTATION_BYTES = 10 * 1024 * 1024;
+const MAX_ATTESTATION_BYTES = 10 * 1024 * 1024;
 
 /** Encodes an attestation. Version 0 knows no TPM and no events of version 2. */
 export async function encodeAttestation(attestation: Attestation, version: 0 | 1): Promise<Buffer> {

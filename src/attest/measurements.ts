@@ -46,11 +46,6 @@ export function mrConfigIdV2(config: {
   return padded(Buffer.concat([Buffer.of(2), digest]));
 }
 
-/** MRCONFIGID, version 3: 0x03 ‖ SHA-256("dstack-mr-config-v3:" ‖ 0x00 ‖ canonical JSON), padded with zeros. */
-export function mrConfigIdV3(canonicalJson: string): Buffer {
-  return padded(Buffer.concat([Buffer.of(3), sha256('dstack-mr-config-v3:', Buffer.of(0), canonicalJson)]));
-}
-
 function padded(bytes: Uint8Array): Buffer {
   const register = Buffer.alloc(REGISTER_BYTES);
   register.set(bytes);

@@ -6,7 +6,7 @@ const pkcs8Head = Buffer.from('308187020100301306072a8648ce3d020106082a8648ce3d0
 const pkcs8Middle = Buffer.from('a144034200', 'hex');
 
 /** PKCS#8 DER of a P-256 private key, with its public key. Throws when the scalar is not one. */
-export function p256Pkcs8(scalar: Uint8Array): Buffer {
+function p256Pkcs8(scalar: Uint8Array): Buffer {
   const ecdh = createECDH('prime256v1');
   ecdh.setPrivateKey(scalar);
   return Buffer.concat([pkcs8Head, scalar, pkcs8Middle, ecdh.getPublicKey()]);

@@ -17,10 +17,12 @@ interface Line {
 export class RuntimeLog {
   readonly #path: string;
   readonly events: RuntimeEvent[];
+  #size: number;
 
-  private constructor(path: string, events: RuntimeEvent[]) {
+  private constructor(path: string, events: RuntimeEvent[], size: number) {
     this.#path = path;
     this.events = events;
+    this.#size = size;
   }
 
   /** Reads the log, or begins one. A last line that was cut off by a crash is taken away: it was not measured yet. */
@@ -31,7 +33,7 @@ export class RuntimeLog {
     const content = await readFile(path);
     const whole = content.subarray(0, content.lastIndexOf('\n') + 1);
     if (whole.length < content.length) await truncate(path, whole.length);
-    return new RuntimeLog(path, whole.toString().split('\n').slice(0, -1).map(parseLine));
+    return new RuntimeLog(path, whole.toString().split('\n').slice(0, -1).map(parseLine), whole.length);
   }
 
   async append(event: RuntimeEvent): Promise<void> {
@@ -40,7 +42,15 @@ export class RuntimeLog {
       payload: event.payload.toString('base64'),
       ...(event.version === 2 ? { version: 2 } : {}),
     };
-    await appendFile(this.#path, `${JSON.stringify(line)}\n`);
+    const text = `${JSON.stringify(line)}\n`;
+    try {
+      await appendFile(this.#path, text);
+    } catch (error) {
+      // Half a line, where the file system is full, must not stay before the next.
+      await truncate(this.#path, this.#size);
+      throw error;
+    }
+    this.#size += Buffer.byteLength(text);
     this.events.push(event);
   }
 }

@@ -18,7 +18,7 @@ const TEE_TYPE_TDX = 0x81;
 const CERTIFICATION_QE_REPORT = 6;
 const CERTIFICATION_PCK_CHAIN = 5;
 /** Longest quote that is looked at; those of hardware have about 5 kB. */
-export const MAX_QUOTE_BYTES = 64 * 1024;
+const MAX_QUOTE_BYTES = 64 * 1024;
 
 export interface TdReport extends Measurements {
   readonly teeTcbSvn: Buffer;
@@ -31,9 +31,9 @@ export interface TdReport extends Measurements {
   readonly reportData: Buffer;
 }
 
-export interface TdxQuote {
-  readonly report: TdReport;
-  /** r ‖ s over the first {@link SIGNED_BYTES}. */
+/** What signs a quote, and what vouches for that. */
+export interface QuoteAuth {
+  /** r ‖ s over header and report. */
   readonly signature: Buffer;
   /** x ‖ y of the P-256 attestation key. */
   readonly attestationKey: Buffer;
@@ -45,13 +45,13 @@ export interface TdxQuote {
   readonly pckChain: string;
 }
 
+export interface TdxQuote extends QuoteAuth {
+  readonly report: TdReport;
+}
+
 /** Header and TD report of a quote, which the attestation key then signs. */
 export function encodeSignedPart(report: TdReport): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.writeUInt16LE(4, 0);
-  header.writeUInt16LE(KEY_TYPE_P256, 2);
-  header.writeUInt32LE(TEE_TYPE_TDX, 4);
-  header.set(Buffer.from('939a7233f79c4ca9940a0db3957f0607', 'hex'), 12);
+  const header = quoteHeader(4, TEE_TYPE_TDX);
   const body = Buffer.concat([
     report.teeTcbSvn,
     report.mrSeam,
@@ -70,25 +70,40 @@ export function encodeSignedPart(report: TdReport): Buffer {
   return Buffer.concat([header, body]);
 }
 
+/** The 48 bytes before a report: version, key type P-256, kind of machine, Intel as the vendor of the quoting enclave. */
+export function quoteHeader(version: number, teeType: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt16LE(version, 0);
+  header.writeUInt16LE(KEY_TYPE_P256, 2);
+  header.writeUInt32LE(teeType, 4);
+  header.set(Buffer.from('939a7233f79c4ca9940a0db3957f0607', 'hex'), 12);
+  return header;
+}
+
 /** The quote over a signed part. */
-export function encodeQuote(signedPart: Buffer, quote: Omit<TdxQuote, 'report'>): Buffer {
-  const authLength = Buffer.alloc(2);
-  authLength.writeUInt16LE(quote.qeAuthData.length);
-  const certification = Buffer.concat([
-    quote.qeReport,
-    quote.qeReportSignature,
-    authLength,
-    quote.qeAuthData,
-    typed(CERTIFICATION_PCK_CHAIN, Buffer.from(quote.pckChain)),
-  ]);
+export function encodeQuote(signedPart: Buffer, quote: QuoteAuth): Buffer {
+  const certification = qeCertification(quote);
   const authData = Buffer.concat([
     quote.signature,
     quote.attestationKey,
     typed(CERTIFICATION_QE_REPORT, certification),
   ]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(authData.length);
-  return Buffer.concat([signedPart, length, authData]);
+  return Buffer.concat([signedPart, u32(authData.length), authData]);
+}
+
+/** The quoting enclave's report with what signs it. */
+export function qeCertification(quote: QuoteAuth): Buffer {
+  const authLength = Buffer.alloc(2);
+  authLength.writeUInt16LE(quote.qeAuthData.length);
+  const chain = typed(CERTIFICATION_PCK_CHAIN, Buffer.from(quote.pckChain));
+  return Buffer.concat([quote.qeReport, quote.qeReportSignature, authLength, quote.qeAuthData, chain]);
+}
+
+/** A length, as it stands before what it measures. */
+export function u32(number: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(number);
+  return bytes;
 }
 
 /**

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 
+import { getComposeHash } from '@phala/dstack-sdk';
+import { parseAppCompose } from './app-compose.ts';
 import { getKey, kmsIssuedDigest } from './app-key.ts';
 import { ed25519PublicKey } from './ed25519.ts';
 import { decryptEnv } from './encrypted-env.ts';
@@ -20,6 +23,16 @@ test('key derivation: one path, three keys', () => {
   assert.equal(key.toString('hex'), '9db79b3fefe69f2a7b7efbc908c854bf845a629023361f2c9cb3db09fb99010f');
   assert.equal(ed25519PublicKey(key).toString('base64url'), '5Pbre1Amf1hrp2V2bbfKlIfxpQb2pJAmrgmhxgVoG9s');
   assert.equal(k256PublicKey(key).toString('base64url'), 'A6t_JdVkVdMAocH3f1f20WGT6JzdntxcXimUtEax8zc9');
+});
+
+test('contexts of any length are derived from in the same way', () => {
+  const secret = Buffer.alloc(32, 1);
+  for (const length of [1023, 1024, 1025, 100_000]) {
+    // HKDF (RFC 5869) of one block, by its definition.
+    const extracted = createHmac('sha256', 'RATLS').update(secret).digest();
+    const expanded = createHmac('sha256', extracted).update('x'.repeat(length)).update(Buffer.of(1)).digest();
+    assert.deepEqual(deriveKey(secret, ['x'.repeat(length)]), expanded);
+  }
 });
 
 test('a secret derived from a P-256 key', () => {
@@ -86,6 +99,44 @@ test('a signature chain is recovered to the app, and to the KMS', () => {
     assert.equal(signatureChain[1].length, 0);
   }
   assert.notDeepEqual(kmsIssuedDigest(appId, k256PublicKey(root.k256Key)), kmsIssuedDigest(appId, k256PublicKey(kms)));
+});
+
+test('a key is the same whether it is derived or remembered, whatever was asked for in between', () => {
+  const root = (): { k256Key: Buffer; k256Signature: Buffer } => ({
+    k256Key: Buffer.alloc(32, 9),
+    k256Signature: Buffer.alloc(0),
+  });
+  const used = root();
+  const first = getKey(used, 'path', 'purpose', '');
+  for (const [path, purpose, algorithm] of [
+    ['path', 'other', ''],
+    ['other', 'purpose', ''],
+    ['path', 'purpose', 'ed25519'],
+    ['path","purpose', '', ''],
+    ['x'.repeat(5000), '', ''],
+  ] as const) {
+    assert.deepEqual(getKey(used, path, purpose, algorithm), getKey(root(), path, purpose, algorithm));
+    assert.notDeepEqual(getKey(used, path, purpose, algorithm), first);
+  }
+  for (let index = 0; index < 1001; index++) getKey(used, `${index}`, '', 'ed25519');
+  assert.deepEqual(getKey(used, 'path', 'purpose', 'k256'), first);
+});
+
+test('the hash of an app is that of its text, which the published client normalises', () => {
+  for (const [compose, hash] of [
+    [
+      { runner: 'docker-compose', docker_compose_file: 'version: "3"' },
+      'f411b23080c9a3557d59f77a6729056aaa5309f104963348e5c883d09b1a5348',
+    ],
+    [
+      { runner: 'bash', bash_script: 'echo "测试"' },
+      'e10f77621633a1aff65f55cd5e74531d7e383b1bd0f6e7449bb4e882ae3c079a',
+    ],
+  ] as const) {
+    assert.equal(getComposeHash(compose), hash);
+    const sorted = JSON.stringify(Object.fromEntries(Object.entries(compose).sort()));
+    assert.equal(parseAppCompose(sorted).hash.toString('hex'), hash);
+  }
 });
 
 test('hashes are the ones that were meant', () => {

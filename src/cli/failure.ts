@@ -1,7 +1,11 @@
 import { BerthError } from '../common/errors.ts';
 import { ConfigError } from '../daemon/config.ts';
+import { SealError } from '../kms/sealed.ts';
 import { LockedError } from '../store/lock.ts';
 import { NewerSchemaError } from '../store/migrations.ts';
+
+/** Failures whose message is made for the person at the keyboard. */
+const operatorErrors = [ConfigError, LockedError, NewerSchemaError, SealError];
 
 /** What the system says of a listener's address that cannot be had. */
 const listenFailures = new Map([
@@ -22,8 +26,7 @@ export function describeFailure(error: unknown): string | null {
 }
 
 function reasonOf(error: unknown): string | null {
-  if (error instanceof ConfigError || error instanceof LockedError || error instanceof NewerSchemaError)
-    return error.message;
+  if (operatorErrors.some((kind) => error instanceof kind)) return (error as Error).message;
   if (error instanceof BerthError && error.code !== 'internal') {
     const cause = error.cause instanceof Error ? ` (${error.cause.message})` : '';
     return `${error.message}${cause}. ${error.advice}`;

@@ -6,6 +6,7 @@ import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
 import { describeFailure } from './failure.ts';
 import { buildImageCommand } from './image.ts';
+import type { KmsBackupFlags, KmsResealFlags, KmsServeFlags } from './kms.ts';
 import { serve } from './serve.ts';
 import { createToken, listTokens, revokeToken } from './token.ts';
 import type { VerifyFlags } from './verify.ts';
@@ -72,6 +73,28 @@ program
   .option('--listen <address>', 'serve POST /verify at host:port instead')
   .action(async (file: string | undefined, flags: VerifyFlags) => (await import('./verify.ts')).verify(file, flags));
 
+const kms = program.command('kms').description('the key management service of app VMs');
+withSealing(kms.command('serve').description('run it in the foreground; its root is made at the first start'))
+  .option('--listen <address>', 'for guests, HTTPS', '127.0.0.1:8000')
+  .option('--public <address>', 'for those who encrypt environments, plain HTTP and nothing secret')
+  .option('--name <host...>', 'host names and addresses in its certificate', [])
+  .option('--policy <file>', 'which apps may have keys; default those that are named by their own hash')
+  .option('--tee <directory>', 'believe quotes of the simulated TEE of this directory')
+  .option('--trust <file>', 'believe quotes by the root and collateral in this file')
+  .action(async (flags: KmsServeFlags) => (await import('./kms.ts')).kmsServe(flags));
+withSealing(kms.command('backup').description('write the root to a file, under a passphrase of its own'))
+  .argument('<file>')
+  .requiredOption('--backup-passphrase-file <file>', 'its first line protects the backup')
+  .action(async (file: string, flags: KmsBackupFlags) => (await import('./kms.ts')).kmsBackup(file, flags));
+withSealing(kms.command('restore').description('put a backup in place where there is no root'))
+  .argument('<file>')
+  .requiredOption('--backup-passphrase-file <file>', 'its first line opens the backup')
+  .action(async (file: string, flags: KmsBackupFlags) => (await import('./kms.ts')).kmsRestore(file, flags));
+withSealing(kms.command('reseal').description('seal the same root another way'))
+  .option('--to-passphrase-file <file>', 'the new passphrase')
+  .option('--to-tpm <tcti>', 'the new TPM')
+  .action(async (flags: KmsResealFlags) => (await import('./kms.ts')).kmsReseal(flags));
+
 const token = program.command('token').description('tokens of customers of the metald API');
 withSettings(token.command('create').description('make a token for a customer and print it, this once'))
   .requiredOption('--customer <id>', 'whose it is')
@@ -96,6 +119,14 @@ try {
     console.error(describeFailure(error) ?? error);
     process.exitCode = 1;
   }
+}
+
+/** Adds where the root of a KMS is, and how it is sealed. */
+function withSealing(command: Command): Command {
+  return command
+    .requiredOption('--dir <directory>', 'where the root is kept')
+    .option('--passphrase-file <file>', 'the root is sealed by the first line of this file')
+    .option('--tpm <tcti>', 'the root is sealed by this TPM, such as device:/dev/tpmrm0');
 }
 
 /** Adds `--config` and a flag for every setting. */

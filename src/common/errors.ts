@@ -94,6 +94,12 @@ export const catalogue = {
     'The VM is paused because the disk of the host is full; it goes on by itself when there is space again',
     'Free disk space on the host, or remove VMs.',
   ),
+  guest_busy: row(
+    429,
+    'resource_exhausted',
+    'The VM has as many commands and transfers under way as it can ({limit})',
+    'Wait until some of them have ended.',
+  ),
   guest_unavailable: row(503, 'unavailable', 'The guest does not answer', 'Look at the console log; restart the VM.'),
   guest_interrupted: row(
     502,

@@ -100,7 +100,9 @@ export async function startDaemon(
       : { 'metald-operator': await listen(listenerOf(metald.operatorServer), operatorAddress) }),
   };
   await writeFileAtomic(listenersFile, `${JSON.stringify(urls, null, 2)}\n`);
-  await keepSpareSpace(home, log);
+  // Nobody waits for it: whoever found the file may ask the daemon to stop at once.
+  const spare = keepSpareSpace(home, log);
+  stack.defer(() => spare);
   await notifySystemd('READY=1', log);
   for (const [name, url] of Object.entries(urls)) announce(`${name}: ${url}`);
   announce(describeKey(key));

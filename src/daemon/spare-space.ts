@@ -1,6 +1,5 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isDiskFull } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
 
 /** Far more than a daemon writes until it serves. */
@@ -18,13 +17,12 @@ export async function giveUpSpareSpace(home: string): Promise<void> {
   await rm(spareFile(home), { force: true });
 }
 
-/** Keeps space for the next start, as far as there is any. */
+/** Keeps space for the next start, as far as there is any. Never rejects: it is a precaution. */
 export async function keepSpareSpace(home: string, log: Log): Promise<void> {
   try {
     // Written, not merely sized: a hole takes no space.
     await writeFile(spareFile(home), Buffer.alloc(spareBytes, 0xff), { mode: 0o600 });
   } catch (error) {
-    if (!isDiskFull(error)) throw error;
-    log.warn({ home }, 'the disk of the data directory is full');
+    log.warn({ err: error }, 'no space could be kept for the next start of the daemon');
   }
 }

@@ -3,17 +3,30 @@ import { chmod, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { CommandError } from '../common/command.ts';
+import { CommandError, runCommand } from '../common/command.ts';
 import { createDisk, createOverlay, grow, info } from './qcow2.ts';
 
 const MiB = 1024 * 1024;
 let dir: string;
+
+/** Reads and writes by QEMU's own tool, which fails when a pattern is not what it reads. */
+async function qemuIo(path: string, format: string, commands: readonly string[]): Promise<void> {
+  const { stdout } = await runCommand('qemu-io', [
+    '-f',
+    format,
+    ...commands.flatMap((command) => ['-c', command]),
+    path,
+  ]);
+  assert.doesNotMatch(stdout, /failed|error/i);
+}
 
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'berth-disk-'));
   await chmod(dir, 0o711);
   await writeFile(join(dir, 'base.ext4'), '');
   await truncate(join(dir, 'base.ext4'), 8 * MiB);
+  await writeFile(join(dir, 'pattern.raw'), '');
+  await truncate(join(dir, 'pattern.raw'), 8 * MiB);
 });
 after(() => rm(dir, { recursive: true, force: true }));
 
@@ -24,6 +37,40 @@ test('an overlay names its base relatively and has the size it was given', async
   assert.deepEqual({ virtualSizeBytes, backing }, { virtualSizeBytes: 64 * MiB, backing: 'base.ext4' });
   assert.ok(actualSizeBytes < MiB);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
+});
+
+test('an overlay of any size is without a fault, and reads as what is below it until it is written to', async () => {
+  const base = join(dir, 'pattern.raw');
+  await qemuIo(base, 'raw', ['write -P 0x5a 1M 64k']);
+  // One sector; an odd size; where a second entry, and a second cluster, of the first-level table begins; the largest.
+  const sizes = [512, 3 * MiB + 1, 512 * MiB, 512 * MiB + 1, 2 ** 42, 2 ** 42 + 1, 2 ** 44];
+  for (const [index, sizeBytes] of sizes.entries()) {
+    const path = join(dir, `any-${index}.qcow2`);
+    await createOverlay({ path, backing: 'pattern.raw', backingFormat: 'raw', sizeBytes, uid: null });
+    assert.equal((await info(path, 'qcow2')).virtualSizeBytes, Math.ceil(sizeBytes / 512) * 512);
+    await runCommand('qemu-img', ['check', '-q', '-f', 'qcow2', path]);
+  }
+  const top = join(dir, 'top.qcow2');
+  const sizeBytes = 600 * MiB;
+  await createOverlay({
+    path: join(dir, 'middle.qcow2'),
+    backing: 'pattern.raw',
+    backingFormat: 'raw',
+    sizeBytes,
+    uid: null,
+  });
+  await createOverlay({ path: top, backing: 'middle.qcow2', backingFormat: 'qcow2', sizeBytes, uid: null });
+  await qemuIo(top, 'qcow2', [
+    'read -P 0x5a 1M 64k',
+    'read -P 0 550M 1M',
+    'write -P 0x33 1M 4k',
+    'write -P 0x44 599M 1M',
+  ]);
+  await qemuIo(top, 'qcow2', ['read -P 0x33 1M 4k', 'read -P 0x5a 1028k 60k', 'read -P 0x44 599M 1M']);
+  await qemuIo(join(dir, 'middle.qcow2'), 'qcow2', ['read -P 0x5a 1M 64k', 'read -P 0 599M 1M']);
+  await grow(top, 'qcow2', 1200 * MiB);
+  await qemuIo(top, 'qcow2', ['read -P 0x33 1M 4k', 'read -P 0 1100M 1M', 'write -P 0x55 1100M 1M']);
+  await runCommand('qemu-img', ['check', '-q', '-f', 'qcow2', top]);
 });
 
 test('a disk grows and does not shrink', async () => {
@@ -52,7 +99,19 @@ test('a layer below must be a plain name', async () => {
 test('sizes that are no sizes are refused', async () => {
   for (const sizeBytes of [0, -1, 1.5, Number.NaN, 2 ** 60]) {
     await assert.rejects(createDisk({ path: join(dir, 'no.raw'), format: 'raw', sizeBytes, uid: null }), RangeError);
+    const overlay = {
+      path: join(dir, 'no.qcow2'),
+      backing: 'base.ext4',
+      backingFormat: 'raw',
+      sizeBytes,
+      uid: null,
+    } as const;
+    await assert.rejects(createOverlay(overlay), RangeError);
   }
+  assert.deepEqual(
+    (await readdir(dir)).filter((name) => name.startsWith('no.')),
+    [],
+  );
 });
 
 test('a failed creation leaves nothing', async () => {
@@ -61,6 +120,8 @@ test('a failed creation leaves nothing', async () => {
   // A qcow2 of this size has no valid header.
   const path = join(full, 'big.qcow2');
   await assert.rejects(createDisk({ path, format: 'qcow2', sizeBytes: 2 ** 52, uid: null }), CommandError);
+  const overlay = { path, backing: 'base.ext4', backingFormat: 'raw', sizeBytes: MiB, uid: 2 ** 33 } as const;
+  await assert.rejects(createOverlay(overlay));
   assert.deepEqual(await readdir(full), []);
 });
 

@@ -1,5 +1,5 @@
 /**
- * Disk images, by qemu-img. Formats are always stated, never guessed: a guest can write another format's header onto its
+ * Disk images, by qemu-img; empty layers by {@link emptyOverlay}, since every VM waits for one. Formats are always stated, never guessed: a guest can write another format's header onto its
  * raw disk. An image that belongs to a VM's uid is opened with that uid's rights, so that a header which names other
  * files reaches nothing its owner could not read.
  */
@@ -7,7 +7,8 @@
 import { chmod, chown, open, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { runCommand } from '../common/command.ts';
-import { syncDirectory } from '../common/files.ts';
+import { syncAll } from '../common/files.ts';
+import { emptyOverlay } from './overlay-header.ts';
 
 export type DiskFormat = 'qcow2' | 'raw';
 
@@ -36,6 +37,8 @@ export interface CreateOverlayOptions {
   /** At least the size of the layer below. */
   readonly sizeBytes: number;
   readonly uid: number | null;
+  /** False leaves it to the caller to make the layer and its name durable, together with more; default true. */
+  readonly sync?: boolean;
 }
 
 const timeoutMs = 60_000;
@@ -43,14 +46,26 @@ const maxOutputBytes = 1024 * 1024;
 
 /** Makes an empty disk. Durable on return; leaves nothing behind on failure. Throws CommandError. */
 export async function createDisk({ path, format, sizeBytes, uid }: CreateDiskOptions): Promise<void> {
-  await create(path, uid, ['-f', format, '--', path, size(sizeBytes)]);
+  const args = ['create', '-q', '-f', format, '--', path, size(sizeBytes)];
+  await whole({ path, uid, sync: true }, () => runCommand('qemu-img', args, { timeoutMs, maxOutputBytes }));
 }
 
-/** Makes an empty qcow2 layer over another image, which is not opened. Durable on return. Throws CommandError. */
+/** Makes an empty qcow2 layer over another image, which is not opened. Durable on return; leaves nothing behind on failure. */
 export async function createOverlay(options: CreateOverlayOptions): Promise<void> {
-  const { path, backing, backingFormat, sizeBytes, uid } = options;
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(backing)) throw new RangeError('the backing name must be a plain file name');
-  await create(path, uid, ['-f', 'qcow2', '-u', '-F', backingFormat, '-b', backing, '--', path, size(sizeBytes)]);
+  const { path, backing, backingFormat, sizeBytes, uid, sync = true } = options;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/.test(backing))
+    throw new RangeError('the backing name must be a plain file name');
+  size(sizeBytes);
+  const { parts, fileBytes } = emptyOverlay(backing, backingFormat, sizeBytes);
+  await whole({ path, uid, sync }, async () => {
+    const file = await open(path, 'w', 0o600);
+    try {
+      await file.truncate(fileBytes);
+      for (const { offset, bytes } of parts) await file.write(bytes, 0, bytes.length, offset);
+    } finally {
+      await file.close();
+    }
+  });
 }
 
 /** What a disk's header says. Works while a VM uses the disk. */
@@ -73,18 +88,16 @@ export async function grow(path: string, format: DiskFormat, sizeBytes: number):
   await qemuImg(path, ['resize', '-q', '-f', format, '--', path, size(sizeBytes)]);
 }
 
-async function create(path: string, uid: number | null, args: readonly string[]): Promise<void> {
+/** Has an image written, gives it to its owner, and makes it durable; or leaves nothing. */
+async function whole(
+  { path, uid, sync }: { readonly path: string; readonly uid: number | null; readonly sync: boolean },
+  write: () => Promise<unknown>,
+): Promise<void> {
   try {
-    await runCommand('qemu-img', ['create', '-q', ...args], { timeoutMs, maxOutputBytes });
+    await write();
     await chmod(path, 0o600);
     if (uid !== null) await chown(path, uid, uid);
-    const handle = await open(path, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await syncDirectory(dirname(path));
+    if (sync) await syncAll([path, dirname(path)]);
   } catch (error) {
     await rm(path, { force: true });
     throw error;

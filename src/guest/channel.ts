@@ -2,6 +2,7 @@
 
 import { Duplex } from 'node:stream';
 
+import { FrameMeter } from './frame-meter.ts';
 import { echo, makeNonce, marker, Seeker, Stuffer } from './resync.ts';
 
 /**
@@ -12,31 +13,30 @@ const RESEND_MS = 1000;
 
 /**
  * The stream of one session: outgoing bytes are stuffed, incoming ones passed on as they are, from the guest's echo on when
- * that is still to come. When the channel ends or
- * breaks, `isBroken` is set and `broken` emitted, and nothing else: Node's HTTP/2 brings the process down when a stream ends
- * under it while it begins to write. Whoever has the session ends that.
+ * that is still to come, and as long as they are no flood. When the channel ends or breaks, `isBroken` is set and `broken`
+ * emitted, and nothing else: Node's HTTP/2 brings the process down when a stream ends under it while it begins to write.
+ * Whoever has the session ends that.
  */
 export class SessionStream extends Duplex {
   readonly #raw: Duplex;
   readonly #stuffer = new Stuffer();
   #awaited: Seeker | null;
+  readonly #meter = new FrameMeter();
   #isBroken = false;
+  /** Set while the guest is held up. */
+  #hold: NodeJS.Timeout | null = null;
 
   /** @param awaited finds the echo that the session begins with; null when it was there */
   constructor(raw: Duplex, awaited: Seeker | null, first?: Buffer) {
     super();
     this.#raw = raw;
     this.#awaited = awaited;
-    if (first && first.length > 0) this.push(first);
+    if (first && first.length > 0) this.#take(first);
     raw.on('data', (chunk: Buffer) => {
       const bytes = this.#fromEcho(chunk);
-      if (bytes.length > 0 && !this.push(bytes)) raw.pause();
+      if (bytes.length > 0) this.#take(bytes);
     });
-    const breakOff = (): void => {
-      if (this.#isBroken) return;
-      this.#isBroken = true;
-      this.emit('broken');
-    };
+    const breakOff = () => this.#breakOff();
     // An error is followed by `close`.
     raw
       .on('end', breakOff)
@@ -46,12 +46,17 @@ export class SessionStream extends Duplex {
     raw.pause();
   }
 
+  /** The guest will answer something: a request has been made. */
+  expectAnswer(): void {
+    this.#meter.expectAnswer();
+  }
+
   get isBroken(): boolean {
     return this.#isBroken;
   }
 
   override _read(): void {
-    this.#raw.resume();
+    if (this.#hold === null) this.#raw.resume();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -71,6 +76,7 @@ export class SessionStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (this.#hold !== null) clearTimeout(this.#hold);
     this.#raw.destroy();
     done(error);
   }
@@ -82,11 +88,36 @@ export class SessionStream extends Duplex {
     return bytes ?? Buffer.alloc(0);
   }
 
+  #take(chunk: Buffer): void {
+    if (this.#isBroken) return;
+    const waitMs = this.#meter.push(chunk);
+    if (waitMs === null) {
+      // It would keep the daemon busy with nothing; the next call begins anew with it.
+      this.#raw.destroy();
+      this.#breakOff();
+      return;
+    }
+    if (waitMs > 0) {
+      this.#hold ??= setTimeout(() => {
+        this.#hold = null;
+        this.#raw.resume();
+      }, waitMs);
+    }
+    if (!this.push(chunk) || waitMs > 0) this.#raw.pause();
+  }
+
+  #breakOff(): void {
+    if (this.#isBroken) return;
+    this.#isBroken = true;
+    this.emit('broken');
+  }
+
   #send(parts: readonly Buffer[], done: (error?: Error | null) => void): void {
     if (this.#raw.destroyed) {
       done();
       return;
     }
+    this.#meter.sent(parts.reduce((sum, part) => sum + part.length, 0));
     this.#raw.cork();
     for (const [index, part] of parts.entries()) {
       if (index === parts.length - 1) this.#raw.write(part, () => done());

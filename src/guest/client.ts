@@ -21,6 +21,7 @@ import type {
 } from './guest.ts';
 import { identify } from './identify.ts';
 import { clockParameters, decodeHello } from './identity.ts';
+import { MAX_LONG_REQUESTS } from './limits.ts';
 import { Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
 import { awaitAnswer, cancel, GuestSession, readBody } from './session.ts';
 
@@ -109,12 +110,12 @@ class Http2GuestClient implements GuestClient {
   }
 
   exec(request: GuestExecRequest): GuestExec {
-    const opened = async (): Promise<ClientHttp2Stream> => this.#begin('/exec', encodeExec(request));
+    const opened = async (): Promise<ClientHttp2Stream> => this.#beginLong('/exec', encodeExec(request));
     return new RunningExec(opened(), request);
   }
 
   async uploadTar(dest: string, tar: Readable, options: GuestUploadOptions): Promise<void> {
-    const stream = await this.#begin('/tar-in', placeParameters(dest, options)).catch((error: unknown) => {
+    const stream = await this.#beginLong('/tar-in', placeParameters(dest, options)).catch((error: unknown) => {
       tar.destroy();
       throw error;
     });
@@ -151,7 +152,7 @@ class Http2GuestClient implements GuestClient {
   }
 
   async downloadTar(path: string, options: GuestUploadOptions): Promise<Readable> {
-    const stream = await this.#begin('/tar-out', placeParameters(path, options));
+    const stream = await this.#beginLong('/tar-out', placeParameters(path, options));
     stream.end();
     return this.#inTime('download', stream, bodyOf(stream));
   }
@@ -160,7 +161,7 @@ class Http2GuestClient implements GuestClient {
     const parameters = new Parameters();
     if ('unix' in target) parameters.add(tag.path, target.unix);
     else parameters.add(tag.port, target.port);
-    const stream = await this.#begin('/connect', parameters.encode());
+    const stream = await this.#beginLong('/connect', parameters.encode());
     return this.#inTime('connect', stream, bodyOf(stream));
   }
 
@@ -196,7 +197,7 @@ class Http2GuestClient implements GuestClient {
 
   /** A request with a short answer that is no use of the guest but part of bringing it up. */
   readonly #unused = async (path: string, parameters: Parameters, timeoutMs?: number): Promise<Buffer> =>
-    this.#shortAnswer(path.slice(1), await this.#send(path, parameters.encode()), timeoutMs);
+    this.#shortAnswer(path.slice(1), await this.#send(path, parameters.encode(), false), timeoutMs);
 
   /** A request with a short answer. */
   async #call(path: string, parameters: Parameters, timeoutMs = this.#operationTimeoutMs): Promise<Buffer> {
@@ -231,16 +232,16 @@ class Http2GuestClient implements GuestClient {
   }
 
   /** Sends a request. Failures up to here are `guest_unavailable`: nothing has reached the guest. */
-  async #begin(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
+  async #begin(path: string, parameters: Buffer, isLong = false): Promise<ClientHttp2Stream> {
     const use = this.#use;
-    if (use === null) return this.#send(path, parameters);
+    if (use === null) return this.#send(path, parameters, isLong);
     try {
       await use.begin();
     } catch (error) {
       throw new BerthError('guest_unavailable', {}, error);
     }
     try {
-      const stream = await this.#send(path, parameters);
+      const stream = await this.#send(path, parameters, isLong);
       stream.once('close', () => use.end());
       return stream;
     } catch (error) {
@@ -249,13 +250,21 @@ class Http2GuestClient implements GuestClient {
     }
   }
 
-  async #send(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
+  async #send(path: string, parameters: Buffer, isLong: boolean): Promise<ClientHttp2Stream> {
     const session = this.#session?.usable ? this.#session : await this.#sessionInTime();
+    // More would wait in a queue where no time limit counts.
+    if (isLong && session.longRequests >= MAX_LONG_REQUESTS)
+      throw new BerthError('guest_busy', { limit: MAX_LONG_REQUESTS });
     try {
-      return session.request(path, parameters);
+      return session.request(path, parameters, isLong);
     } catch (error) {
       throw new BerthError('guest_unavailable', {}, error);
     }
+  }
+
+  /** As {@link #begin}, for what lasts as long as its caller likes. Throws `guest_busy` when there are too many already. */
+  #beginLong(path: string, parameters: Buffer): Promise<ClientHttp2Stream> {
+    return this.#begin(path, parameters, true);
   }
 
   #sessionInTime(timeoutMs = this.#connectTimeoutMs): Promise<GuestSession> {

@@ -255,22 +255,36 @@ describe('files', () => {
     ]);
   });
 
-  test('what the user may not read breaks the download off', async () => {
-    const { dir, options } = await place('secret');
-    await writeFile(join(dir, 'a'), 'x'.repeat(3_000_000));
-    await chown(join(dir, 'a'), owner.uid, owner.gid);
-    await writeFile(join(dir, 'z-secret'), 'secret', { mode: 0o600 });
-    const isBroken = (error: { code: string }): boolean => ['guest_interrupted', 'guest_rejected'].includes(error.code);
-    await assert.rejects(
-      client.downloadTar(dir, options).then((body) => buffer(body)),
-      isBroken,
-    );
+  test('a tree that cannot be archived as a whole is refused before its first byte', async () => {
+    const secret = await place('secret');
+    await writeFile(join(secret.dir, 'a'), 'x'.repeat(3_000_000));
+    await chown(join(secret.dir, 'a'), owner.uid, owner.gid);
+    await writeFile(join(secret.dir, 'z-secret'), 'secret', { mode: 0o600 });
+    const deep = await place('deep');
+    await mkdir(join(deep.dir, 'd/'.repeat(600)), { recursive: true });
+    for (const [{ dir, options }, message] of [
+      [secret, /cannot open a file: Permission denied/],
+      [deep, /the tree is too deep/],
+    ] as const)
+      await assert.rejects(client.downloadTar(dir, options), { code: 'guest_rejected', message });
+  });
+
+  test('what the user may not read any more breaks the download off', async () => {
+    const { dir, options } = await place('changing');
+    const paths = ['one', 'other'].map((name) => join(dir, name));
+    for (const path of paths) await writeFile(path, Buffer.alloc(20_000_000));
+    /** Whichever is read first is far from its end when the other is closed to the user. */
+    const download = async () => {
+      for (const path of paths) await chmod(path, 0o644);
+      const body = await client.downloadTar(dir, options);
+      for (const path of paths) await chmod(path, 0o600);
+      return body;
+    };
+    await assert.rejects(buffer(await download()), { code: 'guest_interrupted' });
     // Whoever looks at it later sees the same.
-    const late = client.downloadTar(dir, options).then(async (body) => {
-      await once(body, 'close');
-      return buffer(body);
-    });
-    await assert.rejects(late, isBroken);
+    const late = await download();
+    await new Promise((resolve) => late.resume().on('close', resolve));
+    await assert.rejects(buffer(late), { code: 'guest_interrupted' });
   });
 
   const outside: readonly [string, string][] = [

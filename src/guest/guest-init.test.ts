@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
+import { BerthError } from '../common/errors.ts';
 import { createGuestClient } from './client.ts';
 import type { GuestClient, GuestExec, GuestExecRequest } from './guest.ts';
 import { MAGIC, makeNonce, marker } from './resync.ts';
@@ -54,6 +55,20 @@ describe('exec', () => {
     assert.equal(result.stderr, 'err\n');
     assert.deepEqual([result.exitCode, result.signal, result.timedOut], [7, null, false]);
     assert.ok(result.durationMicros > 0);
+  });
+
+  test('refuses more commands than the guest runs at a time, and leaves room for short requests', async () => {
+    const running = Array.from({ length: 112 }, () => shell('exec sleep 60'));
+    await client.ready(5000);
+    await assert.rejects(
+      shell('true').exit,
+      (error) => error instanceof BerthError && error.code === 'guest_busy' && error.http === 429,
+    );
+    await client.sync();
+    for (const exec of running) exec.kill();
+    const signals = await Promise.all(running.map(async ({ exit }) => (await exit).signal));
+    assert.deepEqual(new Set(signals), new Set([9]));
+    assert.equal((await finish(shell('exit 3'))).exitCode, 3);
   });
 
   test('reports the signal that ended the program', async () => {

@@ -47,6 +47,43 @@ describe('a guest that misbehaves', () => {
     });
   }
 
+  for (const [what, type, flags, stream, content] of [
+    ['resets streams', 3, 0, 1, Buffer.from([0, 0, 0, 8])],
+    ['opens windows', 8, 0, 0, Buffer.from([0, 0, 0, 1])],
+    ['sends settings', 4, 0, 0, Buffer.from([0, 3, 0, 0, 0, 100])],
+    ['acknowledges settings', 4, 1, 0, Buffer.alloc(0)],
+    ['sends pings', 6, 0, 0, Buffer.alloc(8)],
+    ['sends interim headers', 1, 4, 1, Buffer.from([0x08, 3, 0x31, 0x30, 0x33])],
+    ['sends empty data', 0, 0, 1, Buffer.alloc(0)],
+    ['sends frames of types nobody knows', 0x7f, 0, 0, Buffer.alloc(1)],
+  ] as const) {
+    it(`and ${what} without end is cut off`, async () => {
+      const header = Buffer.from([0, 0, content.length, type, flags, 0, 0, 0, stream]);
+      const piece = Buffer.concat(Array.from({ length: 100 }, () => Buffer.concat([header, content])));
+      let frames = 0;
+      const open = hostileGuest((channel) => {
+        channel.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+        const flood = () => {
+          while (!channel.destroyed && channel.writable) {
+            frames += 100;
+            if (!channel.write(piece)) {
+              channel.once('drain', flood);
+              return;
+            }
+          }
+        };
+        setTimeout(flood, 20);
+      });
+      const client = createGuestClient(open, { connectTimeoutMs: 500, operationTimeoutMs: 60_000 });
+      await assert.rejects(
+        client.connect({ port: 1 }),
+        (error) => error instanceof BerthError && error.code.startsWith('guest_'),
+      );
+      assert.ok(frames < 20_000, `${frames} frames were taken`);
+      client.close();
+    });
+  }
+
   it('and takes nothing of an upload is given up on', async () => {
     const client = createGuestClient(
       hostileGuest(() => {}),

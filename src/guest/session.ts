@@ -13,6 +13,7 @@ const MAX_ERROR_TEXT = 512;
 export class GuestSession {
   readonly #http2: ClientHttp2Session;
   readonly #channel: SessionStream;
+  #longRequests = 0;
 
   private constructor(http2: ClientHttp2Session, channel: SessionStream) {
     this.#http2 = http2;
@@ -47,11 +48,28 @@ export class GuestSession {
     return !this.#http2.closed && !this.#http2.destroyed;
   }
 
+  /** Operations under way that last as long as their caller likes. */
+  get longRequests(): number {
+    return this.#longRequests;
+  }
+
   /** Begins an operation; `parameters` is the start of its body, which stays open for input. */
-  request(path: string, parameters: Buffer): ClientHttp2Stream {
+  request(path: string, parameters: Buffer, isLong: boolean): ClientHttp2Stream {
     const stream = this.#http2.request({ ':method': 'POST', ':path': path }, { endStream: false });
+    this.#channel.expectAnswer();
+    if (isLong) this.#countUntilOver(stream);
     stream.write(parameters);
     return stream;
+  }
+
+  /** Over when the guest has said its last; what is left then is to close the stream. */
+  #countUntilOver(stream: ClientHttp2Stream): void {
+    const over = () => {
+      stream.off('end', over).off('close', over);
+      this.#longRequests--;
+    };
+    this.#longRequests++;
+    stream.on('end', over).on('close', over);
   }
 
   close(): void {

@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, syncDirectory, writeFileAtomic } from '../common/files.ts';
 import { createRoot, type KmsRoot, parseRoot, serializeRoot } from './root.ts';
-import { type PassphraseSealing, type Sealing, seal, unseal } from './sealed.ts';
+import { type PassphraseSealing, SealError, type Sealing, seal, unseal } from './sealed.ts';
 
 const ROOT_FILE = 'kms-root.json';
 
@@ -20,12 +20,12 @@ export class RootStore {
     return exists(this.#path);
   }
 
-  /** @throws Error when it cannot be opened this way */
+  /** @throws SealError when it cannot be opened this way */
   async load(sealing: Sealing): Promise<KmsRoot> {
     return parseRoot(await unseal(await readFile(this.#path, 'utf8'), sealing));
   }
 
-  /** Makes a root. @throws Error when there is one: its keys would be lost */
+  /** Makes a root. @throws SealError when there is one: its keys would be lost */
   create(sealing: Sealing): Promise<KmsRoot> {
     return this.#add(createRoot(), sealing);
   }
@@ -46,7 +46,7 @@ export class RootStore {
     return seal(serializeRoot(await this.load(sealing)), protection);
   }
 
-  /** Puts a backup in place. @throws Error when there is a root already, or the passphrase is wrong */
+  /** Puts a backup in place. @throws SealError when there is a root already, or the passphrase is wrong */
   async restore(backup: string, passphrase: string, sealing: Sealing): Promise<KmsRoot> {
     return this.#add(parseRoot(await unseal(backup, { kind: 'passphrase', passphrase })), sealing);
   }
@@ -56,7 +56,7 @@ export class RootStore {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     // Exclusive: of two that create at once one fails, and no root is ever replaced.
     const handle = await open(this.#path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-      throw error.code === 'EEXIST' ? new Error('there is a root already') : error;
+      throw error.code === 'EEXIST' ? new SealError('there is a root already') : error;
     });
     try {
       await handle.writeFile(text);

@@ -2,6 +2,7 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } fr
 import { z } from 'zod';
 import { certificateAuthority, createCertificate, publicKeyInfo } from '../attest/x509/certificate.ts';
 import { certificateFromPem, certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
+import { SealError } from './sealed.ts';
 
 /** The secrets that all app keys of a KMS come from. */
 export interface KmsRoot {
@@ -54,7 +55,7 @@ export function serializeRoot(root: KmsRoot): Buffer {
   return Buffer.from(JSON.stringify(content));
 }
 
-/** Reads what {@link serializeRoot} wrote. Throws an Error without any of the content. */
+/** Reads what {@link serializeRoot} wrote. Throws a SealError without any of the content. */
 export function parseRoot(bytes: Uint8Array): KmsRoot {
   try {
     const content = schema.parse(JSON.parse(Buffer.from(bytes).toString()));
@@ -66,7 +67,7 @@ export function parseRoot(bytes: Uint8Array): KmsRoot {
       tempCaCertificate: certificateFromPem(content.temp_ca_cert),
     };
   } catch {
-    throw new Error('the sealed content is not the root of a KMS');
+    throw new SealError('the sealed content is not the root of a KMS');
   }
 }
 

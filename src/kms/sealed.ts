@@ -21,6 +21,14 @@ export interface SealingTpm {
   unseal(sealed: Buffer): Promise<Buffer>;
 }
 
+/** Why a sealed file cannot be opened, or a root not be put in place; for the operator. */
+export class SealError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'SealError';
+  }
+}
+
 const FORMAT = 1;
 const ALGORITHM = 'aes-256-gcm';
 const KEY_BYTES = 32;
@@ -84,7 +92,7 @@ export function sealingOf(text: string): Sealing['kind'] {
 /**
  * Opens a sealed text.
  *
- * @throws Error when it is sealed another way, the passphrase or the TPM is wrong, or it was changed
+ * @throws SealError when it is sealed another way, the passphrase or the TPM is wrong, or it was changed
  */
 export async function unseal(text: string, sealing: Sealing): Promise<Buffer> {
   const sealed = parse(text);
@@ -92,12 +100,12 @@ export async function unseal(text: string, sealing: Sealing): Promise<Buffer> {
     case 'none':
       return Buffer.from(sealed.content, 'base64');
     case 'passphrase': {
-      if (sealing.kind !== 'passphrase') throw new Error('a passphrase is needed');
+      if (sealing.kind !== 'passphrase') throw new SealError('a passphrase is needed');
       const key = await passphraseKey(sealing.passphrase, Buffer.from(sealed.scrypt.salt, 'base64'), sealed.scrypt);
       return decrypt(key, sealed, 'the passphrase is wrong, or the file was changed');
     }
     case 'tpm': {
-      if (sealing.kind !== 'tpm') throw new Error('it is sealed by a TPM');
+      if (sealing.kind !== 'tpm') throw new SealError('it is sealed by a TPM');
       const key = await sealing.tpm.unseal(Buffer.from(sealed.key, 'base64'));
       return decrypt(key, sealed, 'the TPM is another one, or the file was changed');
     }
@@ -108,7 +116,7 @@ function parse(text: string): Sealed {
   try {
     return schema.parse(JSON.parse(text));
   } catch {
-    throw new Error('not a sealed file of a format that is known');
+    throw new SealError('not a sealed file of a format that is known');
   }
 }
 
@@ -146,7 +154,7 @@ function decrypt(key: Buffer, sealed: Encrypted & { readonly sealing: string }, 
     decipher.setAuthTag(Buffer.from(sealed.tag, 'base64'));
     return Buffer.concat([decipher.update(Buffer.from(sealed.ciphertext, 'base64')), decipher.final()]);
   } catch {
-    throw new Error(failure);
+    throw new SealError(failure);
   }
 }
 

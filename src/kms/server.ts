@@ -11,15 +11,20 @@ import { issueLeaf } from '../attest/tls/issue.ts';
 import { publicKeyInfo } from '../attest/x509/certificate.ts';
 import { certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 import { BerthError } from '../common/errors.ts';
-import type { Log } from '../common/log.ts';
 import { type KmsOptions, kmsHandlers } from './handlers.ts';
 import { kmsService, publicService } from './protocol.ts';
 import type { KmsRoot } from './root.ts';
 
+/** What the KMS writes down; never keys. */
+interface KmsLog {
+  info(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
 export interface KmsServerOptions extends KmsOptions {
   /** Host names and addresses for the server's certificate. Guests know a KMS by its root, not by its name. */
   readonly names: readonly string[];
-  readonly log: Log;
+  readonly log: KmsLog;
 }
 
 const MAX_CONNECTIONS = 256;
@@ -116,7 +121,7 @@ function serverKey(root: KmsRoot, names: readonly string[]): { readonly key: str
   return { key: privateKeyPem(privateKey), cert };
 }
 
-function logFailure(log: Log): (method: string, error: BerthError) => void {
+function logFailure(log: KmsLog): (method: string, error: BerthError) => void {
   return (method, error) => {
     const reason = error.cause instanceof Error ? error.cause.message : undefined;
     if (error.code === 'internal') log.error({ method, err: error.cause }, 'KMS call failed');

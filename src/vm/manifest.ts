@@ -15,8 +15,14 @@ const manifestSchema = z.object({
 
 export type Manifest = z.infer<typeof manifestSchema>;
 
+/** The file's content. */
+export function manifestText(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** Replaces the manifest of a VM, durably. */
 export async function writeManifest(path: string, manifest: Manifest): Promise<void> {
-  await writeFileAtomic(path, `${JSON.stringify(manifest, null, 2)}\n`, 0o600);
+  await writeFileAtomic(path, manifestText(manifest), 0o600);
 }
 
 /** Null when there is none; throws when it is not one of ours. */

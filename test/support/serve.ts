@@ -23,7 +23,7 @@ export interface Outcome {
 }
 
 /** Starts `bin/berth` with these arguments; of the tests' own environment it gets the image cache alone. */
-function startBerth(args: readonly string[], env: Readonly<Record<string, string>>): RunningBerth {
+export function startBerth(args: readonly string[], env: Readonly<Record<string, string>>): RunningBerth {
   const child = spawn(berth, args, {
     env: {
       PATH: process.env.PATH ?? '',

@@ -6,14 +6,12 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { bundleAgent } from '../../../scripts/bundle-agent.mjs';
-import { measureBoot } from '../../attest/boot-measurements.ts';
-import { sha384 } from '../../attest/hash.ts';
 import { SimulatedPlatform } from '../../attest/simulated/platform.ts';
 import { createGuestClient } from '../../guest/client.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import { QemuGuest } from '../../guest/testing/qemu-guest.ts';
 import { buildImage } from '../../image/build.ts';
-import { serializeMeasurements } from '../measurements-file.ts';
+import { agentFiles } from './agent-files.ts';
 
 const bootMs = 120_000;
 const directory = '/dstack';
@@ -70,23 +68,10 @@ export class AgentVm {
   }
 
   async #install(bundle: string, compose: string): Promise<void> {
-    const digest = (name: string) => sha384(`test ${name}`);
-    const boot = measureBoot({
-      firmware: digest('firmware'),
-      kernel: digest('kernel'),
-      initramfs: digest('initramfs'),
-      commandLine: 'quiet',
-      rootfs: digest('rootfs'),
-      hardware: 'a machine for tests',
-    });
-    const config = { tee: { kind: 'simulated', directory: 'tee', measurements: 'measurements.json' } };
     await this.upload(directory, {
       'agent.cjs': await readFile(bundle),
-      'agent.json': JSON.stringify(config),
-      'app-compose.json': compose,
-      '.sys-config.json': JSON.stringify({ vm_config: '{"spec_version":1}' }),
-      'measurements.json': serializeMeasurements(boot),
       'tee/simulated-tee.json': await readFile(join(this.#scratch, 'simulated-tee.json')),
+      ...agentFiles({ compose }),
     });
   }
 

@@ -42,10 +42,13 @@ export class ActivityRecorder {
   }
 
   record(activity: NewActivity): void {
-    const createdAt = new Date(this.#clock()).toISOString();
-    this.#store
-      .record({ id: randomUUID(), createdAt, ...activity })
-      .catch((error: unknown) => this.#log.warn({ err: error, type: activity.type }, 'activity was not recorded'));
+    const entry = { id: randomUUID(), createdAt: new Date(this.#clock()).toISOString(), ...activity };
+    // The reply to what is told of is written first, and the feed before the next request is looked at.
+    setImmediate(() => {
+      this.#store
+        .record(entry)
+        .catch((error: unknown) => this.#log.warn({ err: error, type: entry.type }, 'activity was not recorded'));
+    });
   }
 
   recordVmEvent(event: VmEvent): void {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { forRequest } from './client-gone.ts';
 import type { ApiContext } from './context.ts';
 import { execInGuest } from './exec.ts';
 import { ExecLogRecorder, type LoggedInput } from './exec-log.ts';
@@ -98,7 +99,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = vms.guest(id);
+      const guest = forRequest(vms.guest(id), reply);
       const outcome = await recorded(id, 'exec', request.body, () => execInGuest(guest, request.body, limits));
       return sendJson(withGuestTime(reply, outcome), encodeOutcome(outcome));
     },
@@ -113,7 +114,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = vms.guest(id);
+      const guest = forRequest(vms.guest(id), reply);
       const network = vms.get(id).egress.outbound;
       const outcome = await recorded(id, 'run-ts', request.body, () =>
         runTypeScript(guest, request.body, network, limits),
@@ -131,7 +132,7 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = vms.guest(id);
+      const guest = forRequest(vms.guest(id), reply);
       const outcome = await recorded(id, 'run-js', request.body, () => runJavaScript(guest, request.body, limits));
       return sendJson(withGuestTime(reply, outcome), encodeProgramOutcome(outcome));
     },

@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '../../common/errors.ts';
 import { execInGuest, shellCommand } from './exec.ts';
 import type { ExecBody } from './schemas.ts';
 import { defaultLimits } from './settings.ts';
 import { FakeGuest } from './testing/fake-guest.ts';
+import { FakeVms } from './testing/fake-vms.ts';
 import { LocalGuest } from './testing/local-guest.ts';
+import { createTestApi, testKey } from './testing/test-api.ts';
 
 describe('exec in a real shell', () => {
   let directory: string;
@@ -141,4 +145,26 @@ describe('exec in a fake guest', () => {
     const { argv } = shellCommand({ cmd: 'x', env: { PATH: `';rm -rf /;'` } }, 1);
     assert.equal(argv.at(-1), `export PATH=''\\'';rm -rf /;'\\'''; x`);
   });
+});
+
+test('a client that goes away before it has its answer ends its command, and all it started', async () => {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'exec-')));
+  const guest = new LocalGuest(directory);
+  const vms = new FakeVms();
+  await using api = await createTestApi({ vms: Object.assign(vms, { guest: () => guest }) });
+  const id = await api.createVm();
+  const url = await api.app.listen({ host: '127.0.0.1', port: 0 });
+  const client = new AbortController();
+  const call = fetch(`${url}/v1/vms/${id}/exec`, {
+    method: 'POST',
+    headers: { 'x-api-key': testKey, 'content-type': 'application/json' },
+    body: JSON.stringify({ cmd: 'echo begun > begun; exec sleep 60' }),
+    signal: client.signal,
+  });
+  while (!existsSync(join(directory, 'begun'))) await sleep(10);
+  client.abort();
+  await assert.rejects(call, { name: 'AbortError' });
+  while (!api.execLog.entries.has(id)) await sleep(10);
+  assert.equal(JSON.parse(String(api.execLog.entries.get(id)?.[0]?.result)).exitCode, -1);
+  await rm(directory, { recursive: true });
 });

@@ -1,8 +1,8 @@
-import type { GuestClient } from '../../guest/guest.ts';
 import { parseEnvironmentObject } from './environment.ts';
 import { DialectError } from './errors.ts';
 import {
   baseEnvironment,
+  type CommandGuest,
   type CommandOutcome,
   type GuestCommand,
   instantTimeout,
@@ -50,7 +50,7 @@ export function shellCommand(body: ExecBody, timeoutMs: number): GuestCommand {
 }
 
 /** Runs a shell command as the sandbox's user. See {@link runGuestCommand} for what it rejects with. */
-export async function execInGuest(guest: GuestClient, body: ExecBody, limits: Limits): Promise<CommandOutcome> {
+export async function execInGuest(guest: CommandGuest, body: ExecBody, limits: Limits): Promise<CommandOutcome> {
   const timeoutMs = timeLimit(body.timeoutMs, limits.defaultTimeoutMs, limits.maxExecTimeoutMs, 'maxExecTimeoutMs');
   const command = shellCommand(body, timeoutMs);
   if (timeoutMs <= 0) return instantTimeout;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
@@ -63,6 +63,32 @@ describe('upload', () => {
       assert.equal((await api.call('POST', `/v1/vms/${id}/files/upload?dest=.`, bytes, gzip)).status, status);
     }
     assert.equal(less.vms.fakeGuest.uploads.length, 0);
+  });
+
+  test('one far beyond the limit is answered, and not read to its end', async () => {
+    const limit = 64 * 1024;
+    await using api = await createTestApi({ limits: { maxUploadBytes: limit } });
+    const id = await api.createVm();
+    await api.app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = api.app.server.address() as AddressInfo;
+    const call = request({
+      ...{ port, method: 'POST', path: `/v1/vms/${id}/files/upload?dest=.` },
+      headers: { ...gzip, 'x-api-key': testKey },
+    });
+    // The connection is closed while this side still sends.
+    call.on('error', () => {});
+    const endless = new Readable({
+      read() {
+        this.push(Buffer.alloc(limit));
+      },
+    });
+    endless.pipe(call);
+    // `once` would take the broken sending side for a failure.
+    const response = await new Promise<IncomingMessage>((resolve) => call.on('response', resolve));
+    assert.equal(response.statusCode, 413);
+    assert.equal(await text(response), '{"message":"Body too large"}');
+    endless.destroy();
+    call.destroy();
   });
 
   test('nothing of a bad archive reaches the guest', async () => {

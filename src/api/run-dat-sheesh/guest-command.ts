@@ -23,6 +23,9 @@ export const baseEnvironment: Readonly<Record<string, string>> = Object.freeze({
 /** How long past its limit a command may take to be killed before the guest itself is given up on. */
 const killGraceMs = 15_000;
 
+/** What is needed of a guest to run commands in it. */
+export type CommandGuest = Pick<GuestClient, 'exec'>;
+
 export interface GuestCommand {
   readonly argv: GuestExecRequest['argv'];
   readonly env: Readonly<Record<string, string>>;
@@ -60,7 +63,7 @@ export const instantTimeout: CommandOutcome = Object.freeze({
  * the guest neither ends nor kills the command.
  */
 export async function runGuestCommand(
-  guest: GuestClient,
+  guest: CommandGuest,
   command: GuestCommand,
   maxOutputBytes: number,
   stderrFilter: StreamFilter = passThrough,

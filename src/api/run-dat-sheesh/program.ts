@@ -3,11 +3,11 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { posix } from 'node:path';
-import type { GuestClient } from '../../guest/guest.ts';
 import { parseEnvironmentList } from './environment.ts';
 import { DialectError } from './errors.ts';
 import {
   baseEnvironment,
+  type CommandGuest,
   type CommandOutcome,
   type GuestCommand,
   guestPath,
@@ -92,7 +92,7 @@ function programCommand(
 
 /** Runs a program as the sandbox's user. See {@link runGuestCommand} for what it rejects with. */
 export async function runProgramInGuest(
-  guest: GuestClient,
+  guest: CommandGuest,
   request: ProgramRequest,
   runtime: Runtime,
   limits: Limits,

@@ -1,4 +1,4 @@
-import type { GuestClient } from '../../guest/guest.ts';
+import type { CommandGuest } from './guest-command.ts';
 import { type ProgramOutcome, type Runtime, readRunner, runProgramInGuest } from './program.ts';
 import type { RunJsBody } from './schemas.ts';
 import type { Limits } from './settings.ts';
@@ -6,7 +6,7 @@ import type { Limits } from './settings.ts';
 const runner = readRunner('node');
 
 /** Runs JavaScript under Node, without Deno's permissions: only the VM's walls count. */
-export function runJavaScript(guest: GuestClient, body: RunJsBody, limits: Limits): Promise<ProgramOutcome> {
+export function runJavaScript(guest: CommandGuest, body: RunJsBody, limits: Limits): Promise<ProgramOutcome> {
   const runtime: Runtime = {
     name: 'node',
     runner,

@@ -1,5 +1,5 @@
 import { stripVTControlCharacters } from 'node:util';
-import type { GuestClient } from '../../guest/guest.ts';
+import type { CommandGuest } from './guest-command.ts';
 import { type ProgramOutcome, type Runtime, readRunner, runProgramInGuest } from './program.ts';
 import type { RunTsBody } from './schemas.ts';
 import type { Limits } from './settings.ts';
@@ -45,7 +45,7 @@ export function denoFlags(
 
 /** Runs TypeScript under Deno. Colours are taken out of the output. */
 export async function runTypeScript(
-  guest: GuestClient,
+  guest: CommandGuest,
   body: RunTsBody,
   network: boolean,
   limits: Limits,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BerthError } from '../../common/errors.ts';
 
-/** How much more than the limit is read before a sender who does not listen is cut off. */
+/** How much more than the limit is read before the answer, for senders who only look for one at the end. */
 const drainFactor = 8;
 
 /** A request body on disk, in a file without a name: nothing is left whatever happens to the daemon. */
@@ -25,7 +25,8 @@ export class Spool implements AsyncDisposable {
     try {
       await unlink(path);
       let size = 0;
-      for await (const chunk of body as AsyncIterable<Buffer>) {
+      // What is not read is left, not destroyed: the answer goes the same way.
+      for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         size += chunk.length;
         if (size <= limit) await file.writev([chunk]);
         else if (size > limit * drainFactor) break;

@@ -1,6 +1,5 @@
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists } from '../../common/files.ts';
 import type { TdxEvent } from '../events.ts';
 import { RUNTIME_REGISTER } from '../events.ts';
 import type { Measurements } from '../measurements.ts';
@@ -40,11 +39,6 @@ export class TsmQuoter implements Quoter {
     this.#bootEvents = bootEvents;
   }
 
-  /** Whether this is a machine with the interfaces. */
-  static available(root = '/'): Promise<boolean> {
-    return exists(join(root, paths.runtimeRegister)).then((there) => there && exists(join(root, paths.report)));
-  }
-
   /** @throws Error when the reports are another platform's, FormatError for an event log that is none */
   static async open(root = '/'): Promise<TsmQuoter> {
     const report = join(root, paths.report, 'berth');
@@ -79,10 +73,5 @@ export class TsmQuoter implements Quoter {
       if (parseQuote(quote).report.reportData.equals(reportData)) return quote;
     }
     throw new Error('the kernel gives quotes of other report data');
-  }
-
-  /** Gives the kernel's directory back. */
-  async close(): Promise<void> {
-    await rmdir(this.#report);
   }
 }

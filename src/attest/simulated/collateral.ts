@@ -1,6 +1,6 @@
 import { sign } from 'node:crypto';
 import { createEmptyCrl } from '../x509/certificate.ts';
-import { chain, FMSPC, PCE_ID, quotingEnclave } from './pki.ts';
+import { chain, FMSPC, PCE_ID, quotingEnclaves } from './pki.ts';
 import type { SimulatedPlatform } from './platform.ts';
 
 /** What a verifier needs beside a quote, in the names of DCAP libraries. Bytes are hex. */
@@ -20,15 +20,23 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 /** How long what is issued stays valid. It is issued anew whenever it is asked for. */
 const VALIDITY_DAYS = 30;
 
-/** Signs the collateral of a simulated platform: every level is up to date, nothing is revoked. */
-export function issueCollateral(platform: SimulatedPlatform, now: Date = new Date()): Collateral {
+/**
+ * Signs the collateral of a simulated platform: every level is up to date, nothing is revoked.
+ *
+ * @param kind quotes of TDs, or of enclaves
+ */
+export function issueCollateral(
+  platform: SimulatedPlatform,
+  now: Date = new Date(),
+  kind: 'tdx' | 'sgx' = 'tdx',
+): Collateral {
   const { keys, certificates } = platform.pki;
   // A verifier's clock may be behind.
   const thisUpdate = new Date(now.getTime() - DAY_MS);
   const nextUpdate = new Date(now.getTime() + VALIDITY_DAYS * DAY_MS);
   const dates = { issueDate: seconds(thisUpdate), nextUpdate: seconds(nextUpdate) };
-  const tcbInfo = JSON.stringify({ ...dates, ...tcbInfoContent });
-  const qeIdentity = JSON.stringify({ ...dates, ...qeIdentityContent });
+  const tcbInfo = JSON.stringify({ ...dates, ...tcbInfoContent, id: kind === 'tdx' ? 'TDX' : 'SGX' });
+  const qeIdentity = JSON.stringify({ ...dates, ...qeIdentityContent(kind) });
   const signer = chain([certificates['tcb-signing'], certificates.root]);
   const signature = (text: string): string =>
     sign('sha256', Buffer.from(text), { key: keys['tcb-signing'], dsaEncoding: 'ieee-p1363' }).toString('hex');
@@ -51,7 +59,6 @@ const level = { tcbDate: '2020-01-01T00:00:00Z', tcbStatus: 'UpToDate' };
 const zeroComponents = Array.from({ length: 16 }, () => ({ svn: 0 }));
 
 const tcbInfoContent = {
-  id: 'TDX',
   version: 3,
   fmspc: FMSPC,
   pceId: PCE_ID,
@@ -61,64 +68,22 @@ const tcbInfoContent = {
   tcbLevels: [{ tcb: { sgxtcbcomponents: zeroComponents, pcesvn: 0, tdxtcbcomponents: zeroComponents }, ...level }],
 };
 
-const qeIdentityContent = {
-  id: 'TD_QE',
-  version: 2,
-  tcbEvaluationDataNumber: 1,
-  miscselect: '00000000',
-  miscselectMask: 'FFFFFFFF',
-  attributes: '15000000000000000000000000000000',
-  attributesMask: 'FBFFFFFFFFFFFFFF0000000000000000',
-  mrsigner: quotingEnclave.mrSigner.toString('hex').toUpperCase(),
-  isvprodid: quotingEnclave.productId,
-  tcbLevels: [{ tcb: { isvsvn: quotingEnclave.securityVersion }, ...level }],
-};
+function qeIdentityContent(kind: 'tdx' | 'sgx'): object {
+  const { mrSigner, productId, securityVersion } = quotingEnclaves[kind];
+  return {
+    id: kind === 'tdx' ? 'TD_QE' : 'QE',
+    version: 2,
+    tcbEvaluationDataNumber: 1,
+    miscselect: '00000000',
+    miscselectMask: 'FFFFFFFF',
+    attributes: '15000000000000000000000000000000',
+    attributesMask: 'FBFFFFFFFFFFFFFF0000000000000000',
+    mrsigner: mrSigner.toString('hex').toUpperCase(),
+    isvprodid: productId,
+    tcbLevels: [{ tcb: { isvsvn: securityVersion }, ...level }],
+  };
+}
 
 function seconds(date: Date): string {
   return `${date.toISOString().slice(0, 19)}Z`;
-}
-
-/** A reply of the certificate caching service. */
-interface CollateralReply {
-  readonly contentType: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer;
-}
-
-/**
- * What a PCCS (provisioning certificate caching service) answers to a GET of `path`, or null for an address that it does
- * not have: `/sgx/certification/v4/{pckcrl,rootcacrl}` and `/tdx/certification/v4/{tcb,qe/identity}`.
- */
-export function collateralReply(platform: SimulatedPlatform, path: string): CollateralReply | null {
-  const collateral = issueCollateral(platform);
-  const json = 'application/json';
-  const reply = (
-    contentType: string,
-    body: Buffer | string,
-    headers: Record<string, string> = {},
-  ): CollateralReply => ({
-    contentType,
-    headers,
-    body: Buffer.from(body as string),
-  });
-  switch (path) {
-    case '/sgx/certification/v4/pckcrl':
-      return reply('application/pkix-crl', Buffer.from(collateral.pck_crl, 'hex'), {
-        'SGX-PCK-CRL-Issuer-Chain': encodeURIComponent(collateral.pck_crl_issuer_chain),
-      });
-    case '/sgx/certification/v4/rootcacrl':
-      return reply('text/plain', collateral.root_ca_crl);
-    case '/tdx/certification/v4/tcb':
-      return reply(json, `{"tcbInfo":${collateral.tcb_info},"signature":"${collateral.tcb_info_signature}"}`, {
-        'TCB-Info-Issuer-Chain': encodeURIComponent(collateral.tcb_info_issuer_chain),
-      });
-    case '/tdx/certification/v4/qe/identity':
-      return reply(
-        json,
-        `{"enclaveIdentity":${collateral.qe_identity},"signature":"${collateral.qe_identity_signature}"}`,
-        { 'SGX-Enclave-Identity-Issuer-Chain': encodeURIComponent(collateral.qe_identity_issuer_chain) },
-      );
-    default:
-      return null;
-  }
 }

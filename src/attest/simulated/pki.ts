@@ -95,10 +95,26 @@ function pckExtension(): Extension {
   };
 }
 
-/** Identity of the simulated quoting enclave. */
-export const quotingEnclave = {
-  mrEnclave: sha256('berth simulated quoting enclave'),
-  mrSigner: sha256('berth simulated quoting enclave signer'),
-  productId: 2,
-  securityVersion: 1,
-} as const;
+/** Identity of an enclave. */
+export interface EnclaveIdentity {
+  readonly mrEnclave: Buffer;
+  readonly mrSigner: Buffer;
+  readonly productId: number;
+  readonly securityVersion: number;
+}
+
+/** The simulated quoting enclaves: for TDs, and for other enclaves. */
+export const quotingEnclaves: Readonly<Record<'tdx' | 'sgx', EnclaveIdentity>> = {
+  tdx: simulatedEnclave('TD quoting enclave', 2),
+  sgx: simulatedEnclave('quoting enclave', 1),
+};
+
+/** An enclave that does not exist, recognised by its name. */
+export function simulatedEnclave(name: string, productId: number): EnclaveIdentity {
+  return {
+    mrEnclave: sha256(`berth simulated ${name}`),
+    mrSigner: sha256('berth simulated enclave signer'),
+    productId,
+    securityVersion: 1,
+  };
+}

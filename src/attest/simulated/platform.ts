@@ -3,10 +3,18 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../common/files.ts';
 import { sha256 } from '../hash.ts';
-import { encodeQuote, encodeSignedPart, type TdReport } from '../tdx-quote.ts';
+import { enclaveReport, encodeSgxQuote, sgxSignedPart } from '../sgx-quote.ts';
+import { encodeQuote, encodeSignedPart, type QuoteAuth, type TdReport } from '../tdx-quote.ts';
 import { publicKeyInfo } from '../x509/certificate.ts';
 import { certificateLabel, fromPem } from '../x509/pem.ts';
-import { chain, issueCertificates, quotingEnclave, type SimulatedPki, simulatedKeys } from './pki.ts';
+import {
+  chain,
+  type EnclaveIdentity,
+  issueCertificates,
+  quotingEnclaves,
+  type SimulatedPki,
+  simulatedKeys,
+} from './pki.ts';
 
 const FORMAT = 1;
 const STATE_FILE = 'simulated-tee.json';
@@ -25,19 +33,17 @@ interface State {
 export class SimulatedPlatform {
   readonly pki: SimulatedPki;
   readonly #attestationKey: Buffer;
-  readonly #qeReport: Buffer;
-  readonly #qeReportSignature: Buffer;
   readonly #qeAuthData = Buffer.alloc(32);
   readonly #pckChain: string;
+  readonly #vouched: Readonly<Record<'tdx' | 'sgx', Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'>>>;
 
   constructor(pki: SimulatedPki) {
     this.pki = pki;
     // The last 64 bytes of a P-256 SubjectPublicKeyInfo are x and y.
     this.#attestationKey = publicKeyInfo(pki.keys.attestation).subarray(-64);
-    this.#qeReport = qeReport(sha256(this.#attestationKey, this.#qeAuthData));
-    this.#qeReportSignature = sign('sha256', this.#qeReport, { key: pki.keys.pck, dsaEncoding: 'ieee-p1363' });
     const { pck, root } = pki.certificates;
     this.#pckChain = chain([pck, pki.certificates['pck-ca'], root]);
+    this.#vouched = { tdx: this.#vouch(quotingEnclaves.tdx), sgx: this.#vouch(quotingEnclaves.sgx) };
   }
 
   /** A platform that nothing keeps, for tests and throw-away laptops. */
@@ -64,14 +70,31 @@ export class SimulatedPlatform {
   /** Signs a TD report. */
   quote(report: TdReport): Buffer {
     const signedPart = encodeSignedPart(report);
-    return encodeQuote(signedPart, {
+    return encodeQuote(signedPart, this.#auth('tdx', signedPart));
+  }
+
+  /** Signs a report of an enclave, `reportData` of 64 bytes: an SGX quote of version 3. */
+  enclaveQuote(enclave: EnclaveIdentity, reportData: Buffer): Buffer {
+    const signedPart = sgxSignedPart(enclaveReport(enclave, reportData));
+    return encodeSgxQuote(signedPart, this.#auth('sgx', signedPart));
+  }
+
+  #auth(kind: 'tdx' | 'sgx', signedPart: Buffer): QuoteAuth {
+    return {
       signature: sign('sha256', signedPart, { key: this.pki.keys.attestation, dsaEncoding: 'ieee-p1363' }),
       attestationKey: this.#attestationKey,
-      qeReport: this.#qeReport,
-      qeReportSignature: this.#qeReportSignature,
+      ...this.#vouched[kind],
       qeAuthData: this.#qeAuthData,
       pckChain: this.#pckChain,
-    });
+    };
+  }
+
+  /** A quoting enclave's word for the attestation key, signed by the platform. */
+  #vouch(enclave: EnclaveIdentity): Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'> {
+    const keyHash = sha256(this.#attestationKey, this.#qeAuthData);
+    const qeReport = enclaveReport(enclave, Buffer.concat([keyHash, Buffer.alloc(32)]));
+    const key = { key: this.pki.keys.pck, dsaEncoding: 'ieee-p1363' } as const;
+    return { qeReport, qeReportSignature: sign('sha256', qeReport, key) };
   }
 }
 
@@ -97,17 +120,4 @@ async function createState(directory: string, path: string): Promise<State> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`, 0o600);
   return state;
-}
-
-/** Report of an SGX enclave (384 bytes) that is the quoting enclave, with `keyHash` as its report data. */
-function qeReport(keyHash: Buffer): Buffer {
-  const report = Buffer.alloc(384);
-  // Attributes: initialised, 64 bit, not a debug enclave.
-  report[48] = 0x15;
-  report.set(quotingEnclave.mrEnclave, 64);
-  report.set(quotingEnclave.mrSigner, 128);
-  report.writeUInt16LE(quotingEnclave.productId, 256);
-  report.writeUInt16LE(quotingEnclave.securityVersion, 258);
-  report.set(keyHash, 320);
-  return report;
 }

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { getCollateral, QuoteVerifier } from '@phala/dcap-qvl';
+import { QuoteVerifier } from '@phala/dcap-qvl';
 import fc from 'fast-check';
+import { readEnclave } from '../sgx-quote.ts';
 import { parseQuote, SIGNED_BYTES } from '../tdx-quote.ts';
-import { collateralReply, issueCollateral } from './collateral.ts';
+import { issueCollateral } from './collateral.ts';
+import { simulatedEnclave } from './pki.ts';
 import { SimulatedPlatform } from './platform.ts';
 import { SimulatedTdxQuoter } from './tdx-quoter.ts';
 
@@ -16,14 +16,23 @@ const platform = SimulatedPlatform.create();
 const quoter = new SimulatedTdxQuoter(platform, { mrtd: Buffer.alloc(48, 3), bootEvents: [] });
 const now = (): number => Math.floor(Date.now() / 1000);
 
-test('the published verifier accepts a quote with the root and the collateral that is served', async () => {
+test('the published verifier accepts a quote with the root and its collateral', async () => {
   const quote = await quoter.quote(Buffer.alloc(64, 7));
-  await using server = await serveCollateral();
-  const collateral = await getCollateral(server.url, quote);
-  const verified = QuoteVerifier.newWithRootCa(platform.root).verify(quote, collateral, now());
+  const verified = QuoteVerifier.newWithRootCa(platform.root).verify(quote, issueCollateral(platform), now());
   assert.equal(verified.status, 'UpToDate');
   assert.deepEqual(verified.report.asTd10()?.reportData, new Uint8Array(Buffer.alloc(64, 7)));
   assert.deepEqual(verified.report.asTd10()?.mrTd, new Uint8Array(Buffer.alloc(48, 3)));
+});
+
+test('the published verifier accepts a quote of an enclave, with the collateral of enclaves', () => {
+  const enclave = simulatedEnclave('test', 9);
+  const quote = platform.enclaveQuote(enclave, Buffer.alloc(64, 7));
+  const verifier = QuoteVerifier.newWithRootCa(platform.root);
+  const verified = verifier.verify(quote, issueCollateral(platform, new Date(), 'sgx'), now());
+  assert.equal(verified.status, 'UpToDate');
+  assert.deepEqual(verified.report.asSgx()?.mrEnclave, new Uint8Array(enclave.mrEnclave));
+  assert.deepEqual(readEnclave(quote), { mrEnclave: enclave.mrEnclave, reportData: Buffer.alloc(64, 7) });
+  assert.throws(() => verifier.verify(quote, issueCollateral(platform), now()));
 });
 
 test('the published verifier trusts neither with the root of the other', async () => {
@@ -113,20 +122,3 @@ test('a platform is made once, for its owner alone', async () => {
     await rm(directory, { recursive: true });
   }
 });
-
-/** A certificate caching service of the platform. */
-async function serveCollateral(): Promise<{ readonly url: string; [Symbol.asyncDispose](): Promise<void> }> {
-  const server = createServer((request, response) => {
-    const reply = collateralReply(platform, new URL(request.url ?? '/', 'http://host').pathname);
-    if (reply === null) response.writeHead(404).end();
-    else response.writeHead(200, { 'content-type': reply.contentType, ...reply.headers }).end(reply.body);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { runCommand } from '../../common/command.ts';
 
 /** PCR indices, and the bank that all of Berth's measurements are in: SHA-384, as a TDX register is. */
-export const BANK = 'sha384';
+const BANK = 'sha384';
 
 /** A value read from a TPM, or made by one, and where its commands find it. */
 interface Scratch {

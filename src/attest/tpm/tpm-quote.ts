@@ -35,6 +35,11 @@ export function encodeTpmQuote({ attest, signature, publicKey, pcrs }: TpmQuote)
   return new ScaleWriter().u8(FORMAT).bytes(attest).bytes(signature).bytes(publicKey).raw(Buffer.concat(pcrs)).encode();
 }
 
+/** Whether bytes are meant as such a quote; a TDX quote begins with its version, 4 or 5. */
+export function isTpmQuote(bytes: Uint8Array): boolean {
+  return bytes[0] === FORMAT;
+}
+
 /** Reads a quote from untrusted bytes. Throws {@link FormatError}. */
 export function parseTpmQuote(bytes: Uint8Array): TpmQuote {
   if (bytes.length > MAX_BYTES) throw new FormatError('the quote is too long');

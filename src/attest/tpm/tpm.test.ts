@@ -10,6 +10,7 @@ import { Attestor } from '../attest.ts';
 import { decodeAttestation, encodeAttestation } from '../attestation.ts';
 import { measureBoot } from '../boot-measurements.ts';
 import { FormatError } from '../byte-reader.ts';
+import { parseEventLog } from '../events.ts';
 import { sha384 } from '../hash.ts';
 import { replay } from '../rtmr.ts';
 import { startSwtpm } from '../testing/swtpm.ts';
@@ -116,6 +117,23 @@ test('what is changed is named', async () => {
     }),
     { numRuns: 300 },
   );
+});
+
+test('what GetQuote gives is accepted with the report data that was asked for', async () => {
+  await tpm.reset();
+  const { quoter, attestor } = await bootedVm();
+  const { quote, eventLog } = await attestor.getQuote(Buffer.from('nonce'));
+  const verify = async (wanted: Buffer | null): Promise<string[]> =>
+    failed(
+      await verifyAttestation(
+        { quote, eventLog: parseEventLog(eventLog), config: '' },
+        { attestationKey: quoter.publicKey },
+        wanted === null ? {} : { reportData: wanted },
+      ),
+    );
+  assert.deepEqual(await verify(null), []);
+  assert.deepEqual(await verify(Buffer.from('nonce')), []);
+  assert.deepEqual(await verify(Buffer.from('other')), ['report-data']);
 });
 
 test('a boot is measured once, until the machine is reset', async () => {

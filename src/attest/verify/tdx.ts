@@ -1,5 +1,4 @@
 import { X509Certificate } from 'node:crypto';
-import type { Attestation } from '../attestation.ts';
 import { FormatError } from '../byte-reader.ts';
 import { mrAggregated } from '../measurements.ts';
 import { parseQuote, type TdxQuote } from '../tdx-quote.ts';
@@ -8,15 +7,11 @@ import type { Findings } from './findings.ts';
 import type { Trust } from './input.ts';
 import type { PlatformEvidence } from './platform-evidence.ts';
 
-/** Checks the quote of a TDX attestation. Null when it is none. */
-export async function verifyTdx(
-  attestation: Attestation,
-  trust: Trust,
-  findings: Findings,
-): Promise<PlatformEvidence | null> {
+/** Checks a TDX quote. Null when it is none. */
+export async function verifyTdx(bytes: Buffer, trust: Trust, findings: Findings): Promise<PlatformEvidence | null> {
   let quote: TdxQuote;
   try {
-    quote = parseQuote(attestation.quote);
+    quote = parseQuote(bytes);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     findings.add('format', false, error.message);
@@ -24,9 +19,11 @@ export async function verifyTdx(
   }
   const { constants } = await import('@phala/dcap-qvl');
   const root = trust.root ?? constants.TRUSTED_ROOT_CA_DER;
-  findings.simulated = !root.equals(constants.TRUSTED_ROOT_CA_DER);
+  // Not before the certificates end at the maker's root: what merely should have is not hardware's.
+  const last = fromPem(quote.pckChain, certificateLabel).at(-1);
+  findings.simulated = !(last?.equals(root) && root.equals(constants.TRUSTED_ROOT_CA_DER));
   findings.add('format', true, 'TDX quote of version 4, every byte accounted for');
-  const tcb = checkRoot(quote, root, findings) ? await checkQuote(attestation.quote, root, trust, findings) : null;
+  const tcb = checkRoot(last, root, findings) ? await checkQuote(bytes, root, trust, findings) : null;
   const { mrtd, rtmrs, reportData } = quote.report;
   const hex = (bytes: Buffer): string => bytes.toString('hex');
   return {
@@ -49,8 +46,7 @@ export async function verifyTdx(
 }
 
 /** The last certificate of a quote is its root. It must be the trusted one itself. */
-function checkRoot({ pckChain }: TdxQuote, root: Buffer, findings: Findings): boolean {
-  const last = fromPem(pckChain, certificateLabel).at(-1);
+function checkRoot(last: Buffer | undefined, root: Buffer, findings: Findings): boolean {
   const name = (certificate: Buffer | undefined): string => {
     try {
       return certificate === undefined ? 'nothing' : new X509Certificate(certificate).subject.replaceAll('\n', ', ');

@@ -1,8 +1,10 @@
+import { padReportData } from '../attest.ts';
 import type { Attestation } from '../attestation.ts';
 import { decodeAttestation } from '../attestation.ts';
 import { FormatError } from '../byte-reader.ts';
 import { isRuntimeEvent } from '../events.ts';
 import { findSystemEvent } from '../system-events.ts';
+import { isTpmQuote } from '../tpm/tpm-quote.ts';
 import { checkContent } from './content.ts';
 import { Findings } from './findings.ts';
 import type { Expectations, Trust, VerifyInput } from './input.ts';
@@ -21,7 +23,7 @@ export async function verifyAttestation(
   const findings = new Findings();
   let attestation: Attestation;
   try {
-    attestation = await read(input);
+    attestation = await read(input, expected);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     findings.add('format', false, error.message);
@@ -29,19 +31,35 @@ export async function verifyAttestation(
   }
   const platform =
     attestation.platform === 'tdx'
-      ? await verifyTdx(attestation, trust, findings)
+      ? await verifyTdx(attestation.quote, trust, findings)
       : (await import('./tpm.ts')).verifyTpm(attestation, trust, findings);
   if (platform === null) return findings.report(null);
   checkContent(attestation, platform, expected, findings);
   return findings.report({ ...platform.claims, ...eventClaims(attestation) });
 }
 
-async function read(input: VerifyInput): Promise<Attestation> {
+/**
+ * Checks a TDX quote alone, without the events that explain its registers: who signed it, and that nothing was changed.
+ */
+export async function verifyQuote(quote: Buffer, trust: Trust): Promise<VerificationReport> {
+  const findings = new Findings();
+  const evidence = await verifyTdx(quote, trust, findings);
+  const nothing = { appId: null, composeHash: null, instanceId: null, osImageHash: null, keyProvider: null };
+  return findings.report(evidence === null ? null : { ...evidence.claims, ...nothing });
+}
+
+async function read(input: VerifyInput, { reportData }: Expectations): Promise<Attestation> {
   if ('attestation' in input) return decodeAttestation(input.attestation);
   const { quote, eventLog, config } = input;
   const runtimeEvents = eventLog.filter(isRuntimeEvent);
-  // GetQuote does not repeat the report data outside the quote.
-  return { platform: 'tdx', quote, eventLog, runtimeEvents, reportData: Buffer.alloc(0), config };
+  const common = { quote, eventLog, runtimeEvents, config };
+  // Report data is in a TDX quote. In a TPM quote there is its hash, so it must be known.
+  if (!isTpmQuote(quote)) return { platform: 'tdx', ...common, reportData: Buffer.alloc(0) };
+  return {
+    platform: 'tpm',
+    ...common,
+    reportData: reportData === undefined ? Buffer.alloc(0) : padReportData(reportData),
+  };
 }
 
 function eventClaims({ eventLog }: Attestation): Omit<AttestedClaims, 'platform' | 'reportData'> {

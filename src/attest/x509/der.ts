@@ -19,7 +19,7 @@ export const tag = {
 } as const;
 
 /** A value of any tag over the concatenation of `parts`. */
-export function value(valueTag: number, ...parts: Uint8Array[]): Buffer {
+function value(valueTag: number, ...parts: Uint8Array[]): Buffer {
   const content = Buffer.concat(parts);
   return Buffer.concat([Buffer.of(valueTag), encodedLength(content.length), content]);
 }

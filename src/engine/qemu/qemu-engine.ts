@@ -295,6 +295,7 @@ export class QemuEngine implements Engine {
     await this.#monitors.readySoon(spec.dir, startMs, ended.signal).catch((error: unknown) => {
       throw ended.signal.aborted ? ended.signal.reason : error;
     });
+    if (child.pid !== undefined) await this.#table.learn(spec.id, spec.dir, child.pid);
   }
 
   async #require(id: string, dir: string): Promise<VmProcess> {

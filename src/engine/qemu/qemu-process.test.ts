@@ -44,6 +44,20 @@ test('a process is found by what its command line says, but only the leader of a
   assert.equal(await table.find('vm', dir), null);
 });
 
+test('a process that was told of is not looked for', async () => {
+  const table = new ProcessTable();
+  const dir = `/nowhere/told/${process.pid}`;
+  // Looking would not find it, since it does not lead its session.
+  const child = sleeper(dir, false);
+  await table.learn('vm', dir, child.pid as number);
+  assert.equal((await table.find('vm', dir))?.pid, child.pid);
+  assert.equal(await table.find('other', dir), null);
+  await end(child);
+  assert.equal(await table.find('vm', dir), null);
+  await table.learn('vm', dir, child.pid as number);
+  assert.equal(await table.find('vm', dir), null);
+});
+
 test('a recycled pid is neither trusted nor killed', async () => {
   const table = new ProcessTable();
   const dir = `/nowhere/${process.pid}`;

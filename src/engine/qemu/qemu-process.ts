@@ -66,6 +66,12 @@ export class ProcessTable {
     return found;
   }
 
+  /** Takes note of a VM's process that was just started and lives, so that it need not be looked for. */
+  async learn(id: string, dir: string, pid: number): Promise<void> {
+    const stat = await readStat(pid);
+    if (stat !== null) this.#known.set(dir, { id, dir, pid, startTime: stat.startTime });
+  }
+
   /** All live VM processes of this host, of any daemon. A call made during a scan shares the one after it. */
   list(): Promise<readonly VmProcess[]> {
     if (this.#scan === null) return this.#begin();

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
-import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
+import { exists, linkOnce, syncAll, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import { linkMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
 import { baseName, isLayerName } from '../layout.ts';
-import { writeManifest } from '../manifest.ts';
+import { manifestText } from '../manifest.ts';
 import type { Step } from '../run-steps.ts';
 
 /** A fresh name for a disk layer. */
@@ -59,9 +59,11 @@ export const diskStep: Step<OperationContext> = {
       // A guest whose memory is restored must find the disk it knows; it is told of more when it runs.
       sizeBytes: (detail.memory === 1 ? Number(detail.belowDiskMiB) : vm.diskMiB) * 1024 * 1024,
       uid: vm.uid,
+      sync: false,
     });
-    await writeManifest(layout.manifest(vm.id), { version: 1, id: vm.id, layer });
-    await syncDirectory(layout.vmsRoot);
+    const manifest = layout.manifest(vm.id);
+    await writeFile(manifest, manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
+    await syncAll([join(dir, layer), manifest, dir, layout.vmsRoot]);
   },
 };
 

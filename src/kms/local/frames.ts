@@ -1,0 +1,41 @@
+import type { Socket } from 'node:net';
+
+/** Messages of the local key provider: the length in four bytes, big-endian, and JSON with bytes as arrays of numbers. */
+
+/** Longest message: a quote of 64 kB as decimal numbers. */
+const MAX_FRAME_BYTES = 512 * 1024;
+
+export function encodeFrame(message: Readonly<Record<string, Uint8Array>>): Buffer {
+  const json = Object.fromEntries(Object.entries(message).map(([name, bytes]) => [name, [...bytes]]));
+  const content = Buffer.from(JSON.stringify(json));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(content.length);
+  return Buffer.concat([length, content]);
+}
+
+/** Reads the next message of a connection. Rejects when the other side goes away or sends something else. */
+export async function readFrame(socket: Socket): Promise<Readonly<Record<string, unknown>>> {
+  let received = Buffer.alloc(0);
+  for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    received = Buffer.concat([received, chunk]);
+    if (received.length < 4) continue;
+    const length = received.readUInt32BE();
+    if (length > MAX_FRAME_BYTES || received.length > length + 4) throw new Error('a message that is too long');
+    if (received.length === length + 4) return parse(received.subarray(4));
+  }
+  throw new Error('the connection ended in the middle of a message');
+}
+
+/** A field of a message as bytes. */
+export function bytesField(message: Readonly<Record<string, unknown>>, name: string): Buffer {
+  const value = message[name];
+  if (!Array.isArray(value) || !value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255))
+    throw new Error(`${name} is not an array of bytes`);
+  return Buffer.from(value);
+}
+
+function parse(content: Buffer): Readonly<Record<string, unknown>> {
+  const message: unknown = JSON.parse(content.toString());
+  if (typeof message !== 'object' || message === null) throw new Error('a message that is not an object');
+  return message as Readonly<Record<string, unknown>>;
+}

@@ -2,14 +2,14 @@ import type { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { CreateVm, TemplateShape, Vm } from './model.ts';
 import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
 import { bootPlan, clonePlan, createPlan } from './plans.ts';
 import { prepareVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 import { Spares } from './spares.ts';
-import { type TemplateShape, Templates } from './templates.ts';
+import { Templates } from './templates.ts';
 
 /** Most copies one call may ask for. */
 const maxForks = 64;

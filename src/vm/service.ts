@@ -11,7 +11,7 @@ import { growDisk } from './grow-disk.ts';
 import { currentAddresses } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState, VmUsage } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmState, VmUsage } from './model.ts';
 import { observedRecord } from './observed.ts';
 import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
 import { startPlan, stopPlan } from './plans.ts';
@@ -21,7 +21,6 @@ import { Records } from './records.ts';
 import { recover } from './recover.ts';
 import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
-import type { TemplateShape } from './templates.ts';
 import { vmUsage } from './usage.ts';
 
 /** What a record says of a VM that ended by itself. */

@@ -197,6 +197,11 @@ describe('what an app keeps to itself', () => {
 });
 
 describe('files', () => {
+  test('a directory whose name is too long for sockets is refused', async () => {
+    const directory = `${agent.directory}/${'long'.repeat(25)}`;
+    await assert.rejects(startTestAgent({ directory }), { code: 'invalid_argument', message: /too long/ });
+  });
+
   test('secrets and sockets are for their owner alone', async () => {
     for (const name of ['kms-root.json', 'simulated-tee.json', 'dstack.sock', 'tappd.sock', 'guest.sock'])
       assert.equal((await stat(`${agent.directory}/${name}`)).mode & 0o077, 0, name);

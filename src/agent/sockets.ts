@@ -1,8 +1,11 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { type AddressInfo, createConnection, type ListenOptions } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError } from '../common/errors.ts';
+
+/** Bytes that the kernel has for the path of a unix socket. */
+const maxSocketPath = 107;
 
 /** @throws BerthError conflict when something answers at a unix socket */
 export async function assertFree(path: string): Promise<void> {
@@ -12,14 +15,19 @@ export async function assertFree(path: string): Promise<void> {
 /**
  * Listens on a unix socket. A socket that a process before this one left is replaced, one that answers is not.
  * @param mode 0o777 for everybody in the VM
- * @throws BerthError conflict when something answers there
+ * @throws BerthError conflict when something answers there, invalid_argument for a path that is too long
  */
 export async function listenUnix(server: Server, path: string, mode: number): Promise<void> {
+  if (Buffer.byteLength(path) > maxSocketPath)
+    throw new BerthError('invalid_argument', { reason: `the path of a socket is too long: ${path}` });
   await assertFree(path);
   await mkdir(dirname(path), { recursive: true });
   await rm(path, { force: true });
-  await listen(server, { path });
-  await chmod(path, mode);
+  // Bound under the mask: there is no moment in which others could connect to what is not for them.
+  const mask = process.umask(0o777 & ~mode);
+  const listening = listen(server, { path });
+  process.umask(mask);
+  await listening;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { field, message, optional, repeated } from '../message.ts';
 
 /** A message with a field of every kind; the counterpart of `sample.proto`. */
-export const Inner = message('sample.Inner', { name: field(1, 'string'), size: field(3, 'uint64') });
+const Inner = message('sample.Inner', { name: field(1, 'string'), size: field(3, 'uint64') });
 
 export const Sample = message('sample.Sample', {
   text: field(1, 'string'),

@@ -34,7 +34,8 @@ export async function prepareVm(request: CreateVm, origin: Origin | null, deps: 
   const snapshot = origin?.snapshot ?? null;
   checkRequest(request);
   checkParkAfter(request.parkAfterSeconds ?? null);
-  await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
+  // One that is not to run yet takes no space; it is looked for at the first start.
+  if (request.start !== false) await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
   const disks = await Promise.all((request.disks ?? []).map((disk) => inspectDisk(disk, deps)));
   const dataDisks = disks.filter(({ root }) => !root).map(({ root: _, ...disk }) => disk);
   const root = disks.find((disk) => disk.root);

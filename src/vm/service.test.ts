@@ -159,6 +159,15 @@ describe('VM service when things fail', () => {
       assert.equal((await vms.start('new')).state, 'running');
     });
 
+    it('wants space for it when it is started', async () => {
+      host.reserveMiB = 1e12;
+      await vms.create({ ...small, id: 'other', start: false });
+      await assert.rejects(vms.create(small), { code: 'insufficient_storage' });
+      await assert.rejects(vms.start('new'), { code: 'insufficient_storage' });
+      host.reserveMiB = 0;
+      assert.equal((await vms.start('new')).state, 'running');
+    });
+
     it('has it after a restart', async () => {
       await reopen();
       assert.equal(vms.get('new').state, 'created');

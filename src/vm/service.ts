@@ -7,7 +7,7 @@ import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
-import { maySpaceBeUsed } from './disk-space.ts';
+import { checkSpace, maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
 import { withCurrentLeases } from './leases.ts';
 import { LiveVms } from './live.ts';
@@ -281,8 +281,9 @@ export class Vms implements VmService {
   }
 
   async #start(vm: Vm): Promise<Vm> {
-    const { layout } = this.#deps;
+    const { layout, settings } = this.#deps;
     const isNew = vm.state === 'created' && !(await exists(layout.manifest(vm.id)));
+    if (isNew) await checkSpace(layout.home, settings.diskReserveMiB);
     const operation = journalEntry(vm.id, 'start', isNew ? buildDetail(null) : {});
     const starting = await this.#reserve({ ...vm, state: 'starting', reason: null }, true, operation);
     try {

@@ -7,7 +7,7 @@ import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import type { Renewal, Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
-import { engineSpec, identitiesOf, launchStep, networkStep } from './host.ts';
+import { engineSpec, identityOf, launchStep, networkStep } from './host.ts';
 
 /** Milliseconds that a clone's first answer may take; it has nothing to boot. */
 const answerMs = 30_000;
@@ -65,8 +65,7 @@ export const renewStep: Step<OperationContext> = {
     try {
       const asked = performance.now();
       const diskBytes = isLarger(context) ? vm.diskMiB * 1024 * 1024 : null;
-      const [first] = identitiesOf(deps, vm);
-      const identity = { ...first, renew: true, diskBytes };
+      const identity = { ...identityOf(deps, vm), renew: true, diskBytes };
       const identified = await running.guest.become(identity, answerMs, running.ended);
       // The first request meets cold code; its clock is as old as it took.
       if (performance.now() - asked > clockToleranceMs) await running.guest.setClock(answerMs);

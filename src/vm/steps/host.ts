@@ -100,7 +100,7 @@ export const guestStep: Step<OperationContext> = {
     if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
     try {
       await running.guest.ready(deps.settings.bootTimeoutMs, running.ended);
-      for (const identity of identitiesOf(deps, vm)) await running.guest.configure(identity);
+      await running.guest.configure(identityOf(deps, vm));
     } catch (error) {
       // The console goes with the VM's directory, so its last lines are kept for the operator.
       const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
@@ -205,28 +205,27 @@ function dataDisk(layout: VmLayout, vm: Vm, { name, readOnly, asset }: DataDisk,
   };
 }
 
-/**
- * What makes a guest the machine it is to be: one round for each interface, since a guest sets up one at a time. The way
- * out is through the first.
- */
-export function identitiesOf(deps: VmDependencies, vm: Vm): readonly [GuestIdentity, ...GuestIdentity[]] {
+/** What a VM's guest is told of itself. The way out is through the first interface. */
+export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
   const { plan } = deps.network;
-  const identities = vm.nics.map(
-    ({ addresses: { mac, ipv4, ipv6 }, families, nameservers }, index): GuestIdentity => ({
-      hostname: hostnameOf(vm.name),
-      unixTimeMs: Date.now(),
-      entropy: randomBytes(64),
-      network: {
-        mac,
-        ipv4: families === 'ipv6' ? null : `${ipv4}/${plan.prefix4}`,
-        gateway4: families === 'ipv6' || index > 0 ? null : plan.gateway4,
-        ipv6: families === 'ipv4' || ipv6 === null || plan.prefix6 === null ? null : `${ipv6}/${plan.prefix6}`,
-        gateway6: families === 'ipv4' || index > 0 ? null : plan.gateway6,
-        nameservers: index > 0 ? [] : (nameservers ?? plan.nameservers),
-      },
-    }),
-  );
-  return identities as [GuestIdentity, ...GuestIdentity[]];
+  const [first, ...further] = vm.nics.map(({ addresses: { mac, ipv4, ipv6 }, families, nameservers }, index) => {
+    const [has4, has6] = [families !== 'ipv6', families !== 'ipv4' && ipv6 !== null && plan.prefix6 !== null];
+    return {
+      mac,
+      ipv4: has4 ? `${ipv4}/${plan.prefix4}` : null,
+      gateway4: has4 && index === 0 ? plan.gateway4 : null,
+      ipv6: has6 ? `${ipv6}/${plan.prefix6}` : null,
+      gateway6: has6 && index === 0 ? plan.gateway6 : null,
+      nameservers: nameservers ?? plan.nameservers,
+    };
+  });
+  return {
+    hostname: hostnameOf(vm.name),
+    unixTimeMs: Date.now(),
+    entropy: randomBytes(64),
+    network: first ?? null,
+    furtherNetworks: further,
+  };
 }
 
 /** A VM's name as the name of a machine: letters, digits, dots and dashes, at most 63 of them. */

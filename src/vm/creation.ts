@@ -2,11 +2,11 @@ import type { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
-import type { CreateVm, TemplateShape, Vm } from './model.ts';
+import type { CreateNic, CreateVm, TemplateShape, Vm } from './model.ts';
 import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
 import { bootPlan, clonePlan, createPlan } from './plans.ts';
-import { prepareVm } from './reservation.ts';
+import { type PreparedVm, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 import { Spares } from './spares.ts';
 import { Templates } from './templates.ts';
@@ -64,7 +64,8 @@ export class Creation {
     const snapshot = await capture(() => this.#snapshots.take(vm, { role: 'fork' }));
     try {
       const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
-      const request = { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds, hidden: true };
+      const nics = sameNics(vm);
+      const request = { cpus, memoryMiB, diskMiB, nics, egress, tenant, labels, parkAfterSeconds, hidden: true };
       const copies = await Promise.allSettled(
         Array.from({ length: count }, () => this.#make(request, { snapshot, mode: 'restore' })),
       );
@@ -88,6 +89,11 @@ export class Creation {
   /** A VM that was kept ready ended by itself; false when it was none. */
   lost(id: string): boolean {
     return this.#spares.lost(id);
+  }
+
+  /** Those that are kept ready: they hold leases, and make room for VMs that are asked for. */
+  spares(): readonly Vm[] {
+    return [...this.#spares.ids].flatMap((id) => this.#operations.records.find(id) ?? []);
   }
 
   /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
@@ -116,17 +122,24 @@ export class Creation {
 
   #make(request: CreateVm, origin: Origin | null): Promise<Vm> {
     return this.#snapshots.holding(origin?.snapshot.id ?? null, async () => {
-      const { vm, operation } = await this.#reserve(request, origin);
-      return this.#serial.run(vm.id, () => this.#build(vm, operation, request.start !== false, origin));
+      const prepared = await prepareVm(request, origin, this.#operations.deps);
+      const start = request.start !== false;
+      // A VM that is not to run yet is a record; its files are made at its first start. A snapshot's are linked at once,
+      // so that they are there when the snapshot is not.
+      const makesFiles = start || origin !== null;
+      const { vm, operation } = await this.#reserve(prepared, makesFiles);
+      if (makesFiles) return this.#serial.run(vm.id, () => this.#build(vm, operation, start, origin));
+      this.#operations.records.emit('vm.created', vm);
+      return vm;
     });
   }
 
-  #reserve(request: CreateVm, origin: Origin | null): Promise<{ vm: Vm; operation: Operation }> {
+  #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
     return this.#reservations.run('reserve', async () => {
       if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
-      const { vm, operation } = await prepareVm(request, records.list(), this.#spares.ids, origin, deps);
-      return { vm: await this.#operations.reserve(vm, operation), operation };
+      const { vm, operation } = reserveVm(prepared, records, this.#spares.ids, deps);
+      return { vm: await this.#operations.reserve(vm, makesFiles ? operation : null), operation };
     });
   }
 
@@ -154,4 +167,15 @@ const troubleOfTemplates = new Set(['snapshot_damaged', 'snapshot_mismatch', 'bo
 /** A VM of that shape that nobody is to see. */
 function hiddenRequest({ imageId, cpus, memoryMiB }: TemplateShape): CreateVm {
   return { imageId, cpus, memoryMiB, egress: { outbound: false, allow: [] }, hidden: true };
+}
+
+/** Interfaces like a VM's, with leases of their own. */
+function sameNics({ nics }: Vm): readonly CreateNic[] {
+  return nics.map(({ name, families, nameservers, rxLimit, txLimit }) => ({
+    name,
+    families,
+    ...(nameservers === null ? {} : { nameservers }),
+    ...(rxLimit === null ? {} : { rxLimit }),
+    ...(txLimit === null ? {} : { txLimit }),
+  }));
 }

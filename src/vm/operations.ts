@@ -3,7 +3,7 @@ import { BootSlot } from './boot-slot.ts';
 import type { OperationContext, OperationOutcome, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
 import type { StartMode, Vm } from './model.ts';
-import { type Plan, removePlan } from './plans.ts';
+import { makesFiles, type Plan, removePlan } from './plans.ts';
 import type { Records } from './records.ts';
 import { NotUndoneError, runSteps, stepsOf } from './run-steps.ts';
 import { renewStep } from './steps/clone.ts';
@@ -28,8 +28,8 @@ export class Operations {
     return { deps: this.deps, live: this.live, vm, detail: operation.detail, outcome: { renewal: null } };
   }
 
-  /** Writes a new VM's row and the intent to build it. */
-  async reserve(vm: Vm, operation: Operation): Promise<Vm> {
+  /** Writes a new VM's row and the intent to build it, null where there is nothing to build yet. */
+  async reserve(vm: Vm, operation: Operation | null): Promise<Vm> {
     await this.deps.store.insert(vm, operation);
     return this.records.put(vm);
   }
@@ -120,6 +120,11 @@ function changedNow(vm: Vm): Vm {
 
 export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {
   return { vmId, kind, detail, startedAt: new Date().toISOString() };
+}
+
+/** What changes in a record when a start was undone; `reason` says why. */
+export function notStarted(operation: Operation, reason: string): Partial<Vm> {
+  return makesFiles(operation) ? { state: 'created', reason } : stoppedNow(reason);
 }
 
 /** What changes in a record when parts of the VM are on the host that could not be removed. */

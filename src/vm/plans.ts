@@ -1,5 +1,6 @@
 /** Which steps make up each operation, in order. */
 
+import type { Operation } from '../store/vm-store.ts';
 import type { OperationContext } from './context.ts';
 import type { Parallel, Step } from './run-steps.ts';
 import { continueStep, egressStep, growStep, loadStep, pauseStep, prepareStep, renewStep } from './steps/clone.ts';
@@ -36,6 +37,16 @@ export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, con
 /** Restored and at rest already; the rest is {@link claimReadyPlan}. */
 export const readyPlan: Plan = [...prepare, loadStep, continueStep, renewStep, pauseStep];
 export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, renewStep]] }];
+
+/** Whether the operation makes the VM's files: the journal says which layer its disk begins with. */
+export function makesFiles({ detail }: Operation): boolean {
+  return typeof detail.layer === 'string';
+}
+
+/** The first start of a VM that was only noted makes its files. */
+export function startPlanOf(operation: Operation): Steps {
+  return makesFiles(operation) ? [...createPlan, ...startPlan] : startPlan;
+}
 
 export const stopPlan: Steps = [shutdownStep, endStep, detachStep];
 

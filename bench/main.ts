@@ -3,6 +3,7 @@ import { benchAgent } from './agent.ts';
 import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
 import { benchExec } from './exec.ts';
+import { benchParking } from './parking.ts';
 import { type Row, table } from './report.ts';
 
 /**
@@ -17,6 +18,7 @@ const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   api: benchApi,
   boot: benchBoot,
   exec: benchExec,
+  parking: benchParking,
 };
 
 const words = process.argv.slice(2);

@@ -12,6 +12,7 @@ import { applyNft, hasNftElement } from './nft.ts';
 import { isSameListing, listRuleset, listTables, type NftListing } from './nft-listing.ts';
 import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
+import { TapWatch } from './tap-watch.ts';
 import { readTraffic } from './traffic.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
 
@@ -45,6 +46,7 @@ class BridgeNetwork implements Network {
   readonly #settings: RulesetSettings;
   readonly #host: BridgeHost;
   readonly #resolver: Resolver | null;
+  readonly #tapWatch: TapWatch;
   readonly #log: Log;
   readonly #serial = new Serial<'host'>();
   /** The VMs whose rules are in the tables, by tap; null before the first reconcile. */
@@ -62,6 +64,7 @@ class BridgeNetwork implements Network {
     this.#settings = { bridge, table, plan: this.plan };
     this.#host = new BridgeHost(bridge, this.plan);
     this.#log = log;
+    this.#tapWatch = new TapWatch(log);
     this.#resolver =
       resolver === false
         ? null
@@ -156,6 +159,11 @@ class BridgeNetwork implements Network {
     return readTraffic(taps);
   }
 
+  /** Whatever goes out through a tap is for its VM, since the packet filter drops the rest: nothing has to be read. */
+  onNextPacket(taps: readonly string[], callback: () => void): Promise<() => void> {
+    return this.#tapWatch.onNextPacket(taps, callback);
+  }
+
   listTaps(): Promise<readonly string[]> {
     return this.#host.listTaps();
   }
@@ -165,8 +173,9 @@ class BridgeNetwork implements Network {
   }
 
   /** VMs that run on keep their resolver; without any it ends too. */
-  close(): Promise<void> {
-    return this.#serial.run('host', async () => {
+  async close(): Promise<void> {
+    await this.#tapWatch.close();
+    await this.#serial.run('host', async () => {
       // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
       const idle = this.#vms !== null && ![...this.#vms.values()].some(hasEgress);
       await (idle ? this.#resolver?.stop() : this.#resolver?.release());
@@ -175,6 +184,7 @@ class BridgeNetwork implements Network {
 
   teardown(): Promise<void> {
     return this.#change('tear down', async () => {
+      await this.#tapWatch.close();
       await this.#resolver?.stop();
       await this.#host.removeOtherTaps(new Set());
       await this.#host.removeBridge();

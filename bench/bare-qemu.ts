@@ -33,42 +33,9 @@ export async function startBareVm(files: ImageFiles, kernelArgs: readonly string
   const socket = join(dir, 'guest.sock');
   const monitorSocket = join(dir, 'qmp.sock');
   const started = performance.now();
-<<<<<<< HEAD
-  const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, files, kernelArgs }), {
+  const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, monitorSocket, files, kernelArgs }), {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-=======
-  const child = spawn(
-    'qemu-system-x86_64',
-    [
-      ...['-no-user-config', '-nodefaults', '-nographic'],
-      ...['-machine', 'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off'],
-      ...[
-        '-accel',
-        'tcg,thread=multi,tb-size=128',
-        '-cpu',
-        'max,la57=off,svm=off',
-        '-smp',
-        '1',
-        '-m',
-        `${smallVm.memMb}M`,
-      ],
-      ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
-      ...['-chardev', `socket,id=qmp,path=${monitorSocket},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
-    ...['-serial', `file:${join(dir, 'console.log')}`],
-      ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
-      ...['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on'],
-      ...['-device', 'virtio-serial-device,id=serial,max_ports=2'],
-      ...['-chardev', `socket,id=guest,path=${socket},server=on,wait=off`],
-      ...['-qmp', `unix:${monitorSocket},server=on,wait=off`],
-      ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=guest,name=org.berth.guest.0'],
-      ...['-blockdev', `qcow2,node-name=root,file.driver=file,file.filename=${disk},discard=unmap`],
-      ...['-device', 'virtio-blk-device,drive=root'],
-      ...['-netdev', 'user,id=net,restrict=on', '-device', 'virtio-net-device,netdev=net'],
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
->>>>>>> parking
   const guest = createGuestClient(() => open(socket));
   let monitor: QmpClient | null = null;
   const control = async (command: string) => {

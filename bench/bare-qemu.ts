@@ -29,34 +29,9 @@ export async function startBareVm(files: ImageFiles, kernelArgs: readonly string
   await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes, uid: null });
   const socket = join(dir, 'guest.sock');
   const started = performance.now();
-  const child = spawn(
-    'qemu-system-x86_64',
-    [
-      ...['-no-user-config', '-nodefaults', '-nographic'],
-      ...['-machine', 'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off'],
-      ...[
-        '-accel',
-        'tcg,thread=multi,tb-size=128',
-        '-cpu',
-        'max,la57=off,svm=off',
-        '-smp',
-        '1',
-        '-m',
-        `${smallVm.memMb}M`,
-      ],
-      ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
-      ...['-serial', `file:${join(dir, 'console.log')}`],
-      ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
-      ...['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on'],
-      ...['-device', 'virtio-serial-device,id=serial,max_ports=2'],
-      ...['-chardev', `socket,id=guest,path=${socket},server=on,wait=off`],
-      ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=guest,name=org.berth.guest.0'],
-      ...['-blockdev', `qcow2,node-name=root,file.driver=file,file.filename=${disk},discard=unmap`],
-      ...['-device', 'virtio-blk-device,drive=root'],
-      ...['-netdev', 'user,id=net,restrict=on', '-device', 'virtio-net-device,netdev=net'],
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
+  const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, files, kernelArgs }), {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   const guest = createGuestClient(() => open(socket));
   const end = async () => {
     guest.close();
@@ -72,7 +47,47 @@ export async function startBareVm(files: ImageFiles, kernelArgs: readonly string
   }
 }
 
-function open(path: string): Promise<Duplex> {
+export interface BareArgs {
+  readonly dir: string;
+  readonly disk: string;
+  /** Of the guest's channel. */
+  readonly socket: string;
+  readonly files: Pick<ImageFiles, 'kernel' | 'initrd'>;
+  readonly kernelArgs: readonly string[];
+  /** A file to map as the guest's memory, privately; a boot has memory of its own. */
+  readonly memoryFile?: string;
+  /** A tap device that is there; user-mode networking when omitted. */
+  readonly tap?: string;
+}
+
+/** QEMU's arguments for a machine as the daemon makes them. */
+export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile, tap }: BareArgs): string[] {
+  const size = `${smallVm.memMb}M`;
+  const memory =
+    memoryFile === undefined
+      ? `memory-backend-ram,id=mem,size=${size}`
+      : `memory-backend-file,id=mem,size=${size},mem-path=${memoryFile},share=off`;
+  return [
+    ...['-no-user-config', '-nodefaults', '-nographic'],
+    '-machine',
+    'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off,memory-backend=mem,suppress-vmdesc=on',
+    ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max,la57=off,svm=off', '-smp', '1', '-m', size],
+    ...['-object', memory],
+    ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
+    ...['-serial', `file:${join(dir, 'console.log')}`],
+    ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
+    ...['-device', 'virtio-balloon-device,id=balloon,deflate-on-oom=on'],
+    ...['-device', 'virtio-serial-device,id=serial,max_ports=2'],
+    ...['-chardev', `socket,id=guest,path=${socket},server=on,wait=off`],
+    ...['-device', 'virtserialport,bus=serial.0,nr=1,chardev=guest,name=org.berth.guest.0'],
+    ...['-blockdev', `qcow2,node-name=root,file.driver=file,file.filename=${disk},discard=unmap`],
+    ...['-device', 'virtio-blk-device,id=disk-root,drive=root'],
+    ...['-netdev', tap === undefined ? 'user,id=net,restrict=on' : `tap,id=net,ifname=${tap},script=no,downscript=no`],
+    ...['-device', 'virtio-net-device,id=nic,netdev=net'],
+  ];
+}
+
+export function open(path: string): Promise<Duplex> {
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
   const socket = connect(path);
   socket.once('connect', () => resolve(socket));
@@ -80,7 +95,7 @@ function open(path: string): Promise<Duplex> {
   return promise;
 }
 
-async function kill(child: ChildProcess): Promise<void> {
+export async function kill(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'exit');
   child.kill('SIGKILL');

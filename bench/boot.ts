@@ -1,8 +1,9 @@
 import { createVm, expectStatus } from '../test/support/api.ts';
-import { startDaemon, type TestDaemon } from '../test/support/daemon.ts';
+import { startDaemon } from '../test/support/daemon.ts';
 import { startBareVm } from './bare-qemu.ts';
 import { guestKernelArgs, imageFiles } from './guest.ts';
 import { type Row, times } from './report.ts';
+import { covered, operationSteps } from './steps.ts';
 
 const boots = 20;
 
@@ -32,11 +33,10 @@ export async function benchBoot(): Promise<Row[]> {
   for (let n = 0; n < boots; n++)
     for (const boot of n % 2 === 0 ? [bareBoot, berthBoot] : [berthBoot, bareBoot]) await boot();
 
-  const steps = createSteps(daemon).slice(1);
+  const steps = operationSteps(daemon, 'create').slice(1);
   const without = (left: (name: string) => boolean) =>
     berth.map((ms, n) => {
-      const micros = steps[n]!.filter((step) => left(step.name)).reduce((sum, step) => sum + step.micros, 0);
-      return ms - micros / 1000;
+      return ms - covered(steps[n]!.filter((step) => left(step.name))) / 1000;
     });
   return [
     times({
@@ -51,18 +51,4 @@ export async function benchBoot(): Promise<Row[]> {
     }),
     times({ what: 'own code of a create: less all programs it runs', ms: without(() => true), atMost: { ms: 5 } }),
   ];
-}
-
-interface StepTiming {
-  readonly name: string;
-  readonly micros: number;
-}
-
-/** What the steps of each create so far took, from the daemon's log. */
-function createSteps(daemon: TestDaemon): StepTiming[][] {
-  return daemon
-    .output()
-    .split('\n')
-    .filter((line) => line.includes('"operation":"create"') && line.includes('"steps"'))
-    .map((line) => (JSON.parse(line) as { steps: StepTiming[] }).steps);
 }

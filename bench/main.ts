@@ -2,6 +2,7 @@ import { cpus } from 'node:os';
 import { benchAgent } from './agent.ts';
 import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
+import { benchClone } from './clone.ts';
 import { benchExec } from './exec.ts';
 import { type Row, table } from './report.ts';
 
@@ -16,6 +17,7 @@ const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   agent: benchAgent,
   api: benchApi,
   boot: benchBoot,
+  clone: benchClone,
   exec: benchExec,
 };
 

@@ -74,6 +74,7 @@ static void set_network(const struct identity *identity, struct report *report) 
   const char *problem = net_loopback();
   bool wanted = identity->has_network, unwanted = identity->renew && !wanted && net_is_set_up();
   if (!problem && wanted) problem = net_apply(&identity->network);
+  for (int i = 0; !problem && i < identity->further_count; i++) problem = net_apply_further(&identity->further[i]);
   if (!problem && unwanted) problem = net_remove();
   if (problem) {
     char detail[160];

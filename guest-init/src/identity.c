@@ -31,10 +31,16 @@ static bool take_entropy(const struct param *param, struct identity *identity) {
   return true;
 }
 
+/* The interface that the parameters until the next MAC are about. */
+static struct net_config *current_network(struct identity *identity) {
+  return identity->further_count > 0 ? &identity->further[identity->further_count - 1] : &identity->network;
+}
+
 static bool take_mac(const struct param *param, struct identity *identity) {
   if (param->length != 6) return false;
-  memcpy(identity->network.mac, param->value, 6);
+  if (identity->has_network && identity->further_count++ == IDENTITY_FURTHER_MAX) return false;
   identity->has_network = true;
+  memcpy(current_network(identity)->mac, param->value, 6);
   return true;
 }
 
@@ -46,7 +52,7 @@ static bool take_flag(const struct param *param, bool *flag) {
 }
 
 static bool take(const struct param *param, struct identity *identity) {
-  struct net_config *network = &identity->network;
+  struct net_config *network = current_network(identity);
   switch (param->tag) {
     case PARAM_HOSTNAME: return take_hostname(param, identity->hostname, sizeof identity->hostname);
     case PARAM_UNIX_TIME_NS: return param_number(param, INT64_MAX, &identity->unix_time_ns);

@@ -7,6 +7,7 @@
 
 #define IDENTITY_ENTROPY_MAX 512
 #define IDENTITY_NAMESERVERS_MAX 8
+#define IDENTITY_FURTHER_MAX 7
 
 struct identity {
   char hostname[65];     /* empty: stays as it is */
@@ -15,6 +16,9 @@ struct identity {
   uint32_t entropy_length;
   bool has_network;
   struct net_config network;
+  /* Interfaces beside the first: each begins with its MAC. */
+  struct net_config further[IDENTITY_FURTHER_MAX];
+  int further_count;
   char nameservers[IDENTITY_NAMESERVERS_MAX][64];
   int nameserver_count;
   /* The machine is a copy of another one, or the first from its image: what must be unique to a machine is made anew. */

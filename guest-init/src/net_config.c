@@ -19,7 +19,7 @@
 /* What is known of the machine; a copy of the machine knows it too, and does with fewer questions to the kernel. */
 static int netlink_fd = -1;
 static bool loopback_is_up;
-static struct {
+static struct known_interface {
   int index; /* 0: not found yet */
   uint8_t mac[6];
   bool prepared;
@@ -222,6 +222,21 @@ const char *net_apply(const struct net_config *config) {
     problem = change(config);
   }
   if (!problem) memcpy(interface.mac, config->mac, 6);
+  return problem;
+}
+
+const char *net_apply_further(const struct net_config *config) {
+  if (!open_netlink()) return "netlink";
+  const struct known_interface first = interface;
+  const char *problem = "finding a further interface";
+  /* The only one there is would be the first. */
+  if (find_interface(config->mac) && memcmp(interface.mac, config->mac, 6) == 0) {
+    prepare_interface();
+    problem = change(config);
+  } else {
+    errno = ENODEV;
+  }
+  interface = first;
   return problem;
 }
 

@@ -19,6 +19,12 @@ struct net_config {
  */
 const char *net_apply(const struct net_config *config);
 
+/*
+ * Likewise for an interface beside that of net_apply: it is found by its MAC, each time anew. NULL, or what failed, with
+ * errno.
+ */
+const char *net_apply_further(const struct net_config *config);
+
 /* Takes the interface that net_apply has set up out of use: no address, down. NULL, or what failed, with errno. */
 const char *net_remove(void);
 

@@ -5,11 +5,12 @@ import type { AgentDevFlags } from './agent.ts';
 import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
 import { describeFailure } from './failure.ts';
-import { buildImageCommand } from './image.ts';
+import { buildImageCommand, warmImage } from './image.ts';
 import type { KmsBackupFlags, KmsResealFlags, KmsServeFlags } from './kms.ts';
 import { serve } from './serve.ts';
 import { createToken, listTokens, revokeToken } from './token.ts';
 import type { VerifyFlags } from './verify.ts';
+import { forkVm } from './vm.ts';
 
 // VM processes under other uids read what is made for them. Files that are nobody else's business say so themselves, so
 // the mask of whoever starts this must not decide.
@@ -111,6 +112,21 @@ withSettings(token.command('list').description('show ids, customers and states; 
 withSettings(token.command('revoke').description('make a token worthless'))
   .argument('<id>', 'as `token list` shows it')
   .action((id: string, options: Record<string, unknown>) => revokeToken(configFrom(options), id));
+withSettings(image.command('warm').description('make the template that VMs of an image and a size are cloned from'))
+  .argument('[image]', 'id or name; default: the default image')
+  .option('--cpus <count>', 'processors of the VMs', wholeNumber, 1)
+  .option('--memory <MiB>', 'memory of the VMs', wholeNumber, 256)
+  .action((name: string | undefined, options: Record<string, unknown> & { cpus: number; memory: number }) =>
+    warmImage(configFrom(options), name ?? null, options),
+  );
+
+const vm = program.command('vm').description('VMs of the daemon that runs');
+withSettings(vm.command('fork').description('copy a running VM, memory included, and print the ids of the copies'))
+  .argument('<id>')
+  .option('--count <count>', 'copies', wholeNumber, 1)
+  .action((id: string, options: Record<string, unknown> & { count: number }) =>
+    forkVm(configFrom(options), id, options.count),
+  );
 try {
   await program.parseAsync();
 } catch (error) {
@@ -151,6 +167,12 @@ function wholeDays(text: string): number {
   if (!Number.isInteger(days) || days < 1 || days > 36_500)
     throw new InvalidArgumentError('must be a whole number of days, from 1 to 36500');
   return days;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('must be a whole number, at least 1');
+  return value;
 }
 
 function camelCase(flag: string): string {

@@ -73,6 +73,12 @@ export const catalogue = {
     'Wait until the VMs that are being made from it are up.',
   ),
   snapshot_damaged: row(409, 'failed_precondition', 'Snapshot artifacts missing or damaged', 'Make a new snapshot.'),
+  asset_unusable: row(
+    409,
+    'failed_precondition',
+    'The file for {what} is gone or has changed since the VM was made',
+    'Put the file back, or make the VM again.',
+  ),
   wrong_state: row(
     409,
     'failed_precondition',

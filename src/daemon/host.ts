@@ -14,6 +14,7 @@ import { type Database, openDatabase } from '../store/database.ts';
 import { lockHome } from '../store/lock.ts';
 import { SnapshotStore } from '../store/snapshot-store.ts';
 import { VmStore } from '../store/vm-store.ts';
+import { Assets } from '../vm/assets.ts';
 import { VmLayout } from '../vm/layout.ts';
 import { Vms } from '../vm/service.ts';
 import { ConfigError } from './config.ts';
@@ -96,6 +97,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
     engine,
     network,
     images,
+    assets: new Assets([join(home, 'images'), ...config['assets.directories']]),
     layout,
     memories,
     guestClient: createGuestClient,

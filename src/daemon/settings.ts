@@ -110,7 +110,7 @@ export const settings = {
   'assets.directories': setting(
     list,
     [],
-    'directories with kernels and disks that VMs may be made from; empty: images in the data directory',
+    'directories with kernels and disks that VMs may be made from, beside those of the images',
   ),
   'disk.reserve_mib': setting(
     count(),

@@ -32,6 +32,8 @@ export interface GuestIdentity {
   readonly entropy: Uint8Array;
   /** Null leaves the network alone, or takes it down when `renew` is set. */
   readonly network: GuestNetworkConfig | null;
+  /** Interfaces beside the first, at most 7; name servers are told with the first. */
+  readonly furtherNetworks?: readonly Omit<GuestNetworkConfig, 'nameservers'>[];
   /**
    * True for a machine that is new: a copy of another one, or the first boot from an image. What must be unique to a
    * machine is made anew: machine id, SSH host keys where the image has an SSH server or its keys, random seeds on disk.

@@ -39,6 +39,21 @@ test('addresses that are null are not sent', () => {
   assert.deepEqual(tagsOf({ network }).slice(3), [tag.mac, tag.ipv4, tag.nameserver, tag.nameserver]);
 });
 
+test('each further interface begins with its MAC', () => {
+  const one = { mac: '52:54:00:00:00:01', ipv4: '10.0.0.2/24', gateway4: '10.0.0.1', ipv6: null, gateway6: null };
+  const other = { ...one, mac: '52:54:00:00:00:02', gateway4: null, ipv6: 'fd00::2/64' };
+  const change = { network: { ...one, nameservers: ['10.0.0.1'] }, furtherNetworks: [other] };
+  assert.deepEqual(tagsOf(change).slice(3), [
+    tag.mac,
+    tag.ipv4,
+    tag.gateway4,
+    tag.mac,
+    tag.ipv4,
+    tag.ipv6,
+    tag.nameserver,
+  ]);
+});
+
 test('the time is sent to the microsecond', () => {
   const [[, value] = []] = decodeParameterList(clockParameters(1_700_000_000_000.123).encode().subarray(4));
   assert.equal(value?.readBigUInt64BE(), 1_700_000_000_000_123_000n);

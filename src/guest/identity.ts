@@ -22,11 +22,14 @@ export function identityParameters(identity: GuestIdentity): Parameters {
     parameters.add(tag.renew, 1).add(tag.sshKey, privateFile).add(tag.sshPublicKey, publicFile);
   }
   if (network) {
-    parameters.add(tag.mac, Buffer.from(network.mac.replaceAll(':', ''), 'hex'));
-    if (network.ipv4) parameters.add(tag.ipv4, network.ipv4);
-    if (network.gateway4) parameters.add(tag.gateway4, network.gateway4);
-    if (network.ipv6) parameters.add(tag.ipv6, network.ipv6);
-    if (network.gateway6) parameters.add(tag.gateway6, network.gateway6);
+    // What follows a MAC, until the next one, is about its interface.
+    for (const { mac, ipv4, gateway4, ipv6, gateway6 } of [network, ...(identity.furtherNetworks ?? [])]) {
+      parameters.add(tag.mac, Buffer.from(mac.replaceAll(':', ''), 'hex'));
+      if (ipv4) parameters.add(tag.ipv4, ipv4);
+      if (gateway4) parameters.add(tag.gateway4, gateway4);
+      if (ipv6) parameters.add(tag.ipv6, ipv6);
+      if (gateway6) parameters.add(tag.gateway6, gateway6);
+    }
     for (const nameserver of network.nameservers) parameters.add(tag.nameserver, nameserver);
   }
   return parameters;

@@ -13,8 +13,9 @@ export function createAddressPool(network: Cidr, reserved: readonly bigint[]): A
   const taken = new Set(reserved.filter((address) => address >= first && address <= last));
   return {
     size: Number(last - first + 1n) - taken.size,
-    *candidates() {
-      for (let address = first; address <= last; address++) {
+    *candidates(from = 0) {
+      const begin = BigInt(from);
+      for (let address = begin > first ? begin : first; address <= last; address++) {
         if (!taken.has(address)) yield formatAddress(4, address);
       }
     },

@@ -61,6 +61,13 @@ export function createBridgePlan(options: BridgePlanOptions): BridgePlan {
     if (family !== 4 || !isHost(host, hostBits)) throw invalid(`${ipv4} is no host address of the network`);
     return host;
   };
+  const isGuest4 = (ipv4: string): boolean =>
+    isGuestAddress(network4, gateway4.address, ipv4) && isHost(parseAddress(ipv4).address - network4.address, hostBits);
+  const isGuest6 = (ipv6: string): boolean =>
+    gateway6 !== null &&
+    network6 !== null &&
+    isGuestAddress(network6, gateway6.address, ipv6) &&
+    parseAddress(ipv6).address !== network6.address;
   const gateway6Text = gateway6 && formatAddress(6, gateway6.address);
   const gateway4Text = formatAddress(4, gateway4.address);
   return {
@@ -74,16 +81,13 @@ export function createBridgePlan(options: BridgePlanOptions): BridgePlan {
     network4,
     network6,
     tapPrefix,
+    contains: (address) => (address.includes(':') ? isGuest6(address) : isGuest4(address)),
     isTap: (name) => tapPattern.test(name),
     ipv6For: (ipv4) => network6 && formatAddress(6, network6.address + hostOf(ipv4)),
     macFor: (ipv4) => macOf(network4.address + hostOf(ipv4)),
     tapFor: (ipv4) => `${tapPrefix}${hostOf(ipv4).toString(16)}`,
     holds: ({ tap, mac, ipv4, ipv6 }) =>
-      tapPattern.test(tap) &&
-      isGuestMac(mac) &&
-      isGuestAddress(network4, gateway4.address, ipv4) &&
-      isHost(parseAddress(ipv4).address - network4.address, hostBits) &&
-      (ipv6 === null || (gateway6 !== null && network6 !== null && isGuestAddress(network6, gateway6.address, ipv6))),
+      tapPattern.test(tap) && isGuestMac(mac) && isGuest4(ipv4) && (ipv6 === null || isGuest6(ipv6)),
   };
 }
 

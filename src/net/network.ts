@@ -55,8 +55,12 @@ export interface Traffic {
 }
 
 export interface AddressPool {
-  /** Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses. */
-  candidates(): Iterable<string>;
+  /**
+   * Lazily yields candidate addresses in order, lowest first, without the gateway, network and broadcast addresses.
+   *
+   * @param from leaves out those below this address, given as a number
+   */
+  candidates(from?: number): Iterable<string>;
   /** How many there are. */
   readonly size: number;
 }
@@ -76,6 +80,8 @@ export interface NetworkPlan {
   macFor(ipv4: string): string;
   /** The tap name that goes with an IPv4 lease; different for daemons with different bridges. */
   tapFor(ipv4: string): string;
+  /** Whether a guest of this network may have the address, free or not. */
+  contains(address: string): boolean;
   /** False for a lease of another network: one given out before the network's addresses were changed. */
   holds(lease: Lease): boolean;
 }

@@ -26,6 +26,14 @@ export function createUserNetwork(options: UserNetworkOptions = {}): Network {
   return new UserNetwork(options.allowUnfiltered ?? false);
 }
 
+/** Addresses that QEMU itself answers for, and the network's own. */
+const reserved = ['10.0.2.0', '10.0.2.1', gateway, resolver, '10.0.2.255'].map((text) => parseAddress(text).address);
+
+function isGuestAddress(text: string): boolean {
+  const { family, address } = parseAddress(text);
+  return containsAddress(network, family, address) && !reserved.includes(address);
+}
+
 const plan: NetworkPlan = {
   kind: 'user',
   prefix4: network.prefix,
@@ -33,15 +41,12 @@ const plan: NetworkPlan = {
   prefix6: null,
   gateway6: null,
   nameservers: [resolver],
-  ipv4Pool: createAddressPool(
-    network,
-    ['10.0.2.1', gateway, resolver].map((address) => parseAddress(address).address),
-  ),
+  ipv4Pool: createAddressPool(network, reserved),
   ipv6For: () => null,
   macFor: (ipv4) => macOf(parseAddress(ipv4).address),
   tapFor: (ipv4) => `user-${(parseAddress(ipv4).address - network.address).toString(16)}`,
-  holds: ({ mac, ipv4, ipv6 }) =>
-    isGuestMac(mac) && ipv6 === null && containsAddress(network, 4, parseAddress(ipv4).address),
+  contains: isGuestAddress,
+  holds: ({ mac, ipv4, ipv6 }) => isGuestMac(mac) && ipv6 === null && isGuestAddress(ipv4),
 };
 
 class UserNetwork implements Network {

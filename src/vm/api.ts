@@ -1,7 +1,7 @@
 /** The typed calls that API folders make. This is the only door through which a VM is changed. */
 
 import type { GuestClient } from '../guest/guest.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmUsage } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmUsage } from './model.ts';
 
 export interface VmService {
   readonly quotas: Quotas;
@@ -24,6 +24,8 @@ export interface VmService {
    * `wrong_state` unless it runs.
    */
   fork(id: string, count: number): Promise<readonly Vm[]>;
+  /** Makes the template that VMs of this image and size are cloned from, or finds that there is one. */
+  warm(shape: TemplateShape): Promise<void>;
   /** Throws `wrong_state` unless created or stopped. */
   start(id: string): Promise<Vm>;
   /** Throws `wrong_state` unless running or paused. */

@@ -7,6 +7,7 @@ import type { Network } from '../net/network.ts';
 import type { LoadedMemories } from '../snapshot/loaded-memories.ts';
 import type { SnapshotStore } from '../store/snapshot-store.ts';
 import type { Operation, VmStore } from '../store/vm-store.ts';
+import type { Assets } from './assets.ts';
 import type { VmLayout } from './layout.ts';
 import type { LiveVms } from './live.ts';
 import type { Quotas, Renewal, Vm } from './model.ts';
@@ -57,6 +58,7 @@ export interface VmDependencies {
   readonly engine: Engine;
   readonly network: Network;
   readonly images: ImageStore;
+  readonly assets: Assets;
   readonly layout: VmLayout;
   readonly memories: LoadedMemories;
   readonly guestClient: (open: OpenChannel) => GuestClient;

@@ -2,14 +2,14 @@ import type { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { CreateNic, CreateVm, TemplateShape, Vm } from './model.ts';
 import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
-import { clonePlan, createPlan, startPlan } from './plans.ts';
-import { prepareVm } from './reservation.ts';
+import { bootPlan, clonePlan, createPlan } from './plans.ts';
+import { type PreparedVm, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 import { Spares } from './spares.ts';
-import { type TemplateShape, Templates } from './templates.ts';
+import { Templates } from './templates.ts';
 
 /** Most copies one call may ask for. */
 const maxForks = 64;
@@ -64,7 +64,8 @@ export class Creation {
     const snapshot = await capture(() => this.#snapshots.take(vm, { role: 'fork' }));
     try {
       const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
-      const request = { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds, hidden: true };
+      const nics = sameNics(vm);
+      const request = { cpus, memoryMiB, diskMiB, nics, egress, tenant, labels, parkAfterSeconds, hidden: true };
       const copies = await Promise.allSettled(
         Array.from({ length: count }, () => this.#make(request, { snapshot, mode: 'restore' })),
       );
@@ -90,6 +91,11 @@ export class Creation {
     return this.#spares.lost(id);
   }
 
+  /** Those that are kept ready: they hold leases, and make room for VMs that are asked for. */
+  spares(): readonly Vm[] {
+    return [...this.#spares.ids].flatMap((id) => this.#operations.records.find(id) ?? []);
+  }
+
   /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
   async close(): Promise<void> {
     this.#closing = true;
@@ -100,9 +106,9 @@ export class Creation {
   /** Null when the template is of no use, or a spare of it was not: then there is another way. */
   async #fromTemplate(request: CreateVm, template: StoredSnapshot): Promise<Vm | null> {
     const { log } = this.#operations.deps;
-    const claimed = await this.#spares.claim(template, request);
-    if (claimed !== null) return claimed;
     try {
+      const claimed = await this.#spares.claim(template, request);
+      if (claimed !== null) return claimed;
       return await this.#make(request, { snapshot: template, mode: 'clone' });
     } catch (error) {
       if (!(error instanceof BerthError) || !troubleOfTemplates.has(error.code)) throw error;
@@ -116,27 +122,34 @@ export class Creation {
 
   #make(request: CreateVm, origin: Origin | null): Promise<Vm> {
     return this.#snapshots.holding(origin?.snapshot.id ?? null, async () => {
-      const { vm, operation } = await this.#reserve(request, origin);
-      return this.#serial.run(vm.id, () => this.#build(vm, operation, request.start !== false, origin));
+      const prepared = await prepareVm(request, origin, this.#operations.deps);
+      const start = request.start !== false;
+      // A VM that is not to run yet is a record; its files are made at its first start. A snapshot's are linked at once,
+      // so that they are there when the snapshot is not.
+      const makesFiles = start || origin !== null;
+      const { vm, operation } = await this.#reserve(prepared, makesFiles);
+      if (makesFiles) return this.#serial.run(vm.id, () => this.#build(vm, operation, start, origin));
+      this.#operations.records.emit('vm.created', vm);
+      return vm;
     });
   }
 
-  #reserve(request: CreateVm, origin: Origin | null): Promise<{ vm: Vm; operation: Operation }> {
+  #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
     return this.#reservations.run('reserve', async () => {
       if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
-      const { vm, operation } = await prepareVm(request, records.list(), this.#spares.ids, origin, deps);
-      return { vm: await this.#operations.reserve(vm, operation), operation };
+      const { vm, operation } = reserveVm(prepared, records, this.#spares.ids, deps);
+      return { vm: await this.#operations.reserve(vm, makesFiles ? operation : null), operation };
     });
   }
 
   async #build(vm: Vm, operation: Operation, start: boolean, origin: Origin | null): Promise<Vm> {
     const { records } = this.#operations;
     const mode = origin?.mode ?? 'boot';
-    const starts = mode === 'boot' ? startPlan : clonePlan;
+    const startingPlan = mode === 'boot' ? bootPlan : clonePlan;
     let renewal: Vm['renewal'];
     try {
-      ({ renewal } = await this.#operations.run(start ? [...createPlan, ...starts] : createPlan, vm, operation));
+      ({ renewal } = await this.#operations.run(start ? startingPlan : createPlan, vm, operation));
     } catch (error) {
       if (!vm.hidden) records.emit('vm.failed', vm);
       throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
@@ -154,4 +167,15 @@ const troubleOfTemplates = new Set(['snapshot_damaged', 'snapshot_mismatch', 'bo
 /** A VM of that shape that nobody is to see. */
 function hiddenRequest({ imageId, cpus, memoryMiB }: TemplateShape): CreateVm {
   return { imageId, cpus, memoryMiB, egress: { outbound: false, allow: [] }, hidden: true };
+}
+
+/** Interfaces like a VM's, with leases of their own. */
+function sameNics({ nics }: Vm): readonly CreateNic[] {
+  return nics.map(({ name, families, nameservers, rxLimit, txLimit }) => ({
+    name,
+    families,
+    ...(nameservers === null ? {} : { nameservers }),
+    ...(rxLimit === null ? {} : { rxLimit }),
+    ...(txLimit === null ? {} : { txLimit }),
+  }));
 }

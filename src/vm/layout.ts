@@ -37,6 +37,21 @@ export class VmLayout {
     return join(this.dir(vmId), 'vmlinux');
   }
 
+  /** What a data disk begins as. */
+  dataBase(vmId: string, index: number): string {
+    return join(this.dir(vmId), `${dataDiskName(index)}.base`);
+  }
+
+  /** What is written to a data disk; there is none where it is only read. */
+  dataLayer(vmId: string, index: number): string {
+    return join(this.dir(vmId), `${dataDiskName(index)}.qcow2`);
+  }
+
+  /** Directory of the creator's name for the console's log. */
+  console(vmId: string): string {
+    return join(this.dir(vmId), 'console');
+  }
+
   initrd(vmId: string): string {
     return join(this.dir(vmId), 'initrd');
   }

@@ -226,6 +226,13 @@ export interface CreateVm {
   readonly hidden?: boolean;
 }
 
+/** The combination that one template serves. */
+export interface TemplateShape {
+  readonly imageId: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+}
+
 export interface Snapshot {
   /** `snap-<uuid>`. */
   readonly id: string;

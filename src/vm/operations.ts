@@ -3,9 +3,9 @@ import { BootSlot } from './boot-slot.ts';
 import type { OperationContext, OperationOutcome, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
 import type { StartMode, Vm } from './model.ts';
-import { type Plan, removePlan } from './plans.ts';
+import { makesFiles, type Plan, removePlan } from './plans.ts';
 import type { Records } from './records.ts';
-import { NotUndoneError, runSteps } from './run-steps.ts';
+import { NotUndoneError, runSteps, stepsOf } from './run-steps.ts';
 import { renewStep } from './steps/clone.ts';
 import { guestStep } from './steps/host.ts';
 
@@ -28,8 +28,8 @@ export class Operations {
     return { deps: this.deps, live: this.live, vm, detail: operation.detail, outcome: { renewal: null } };
   }
 
-  /** Writes a new VM's row and the intent to build it. */
-  async reserve(vm: Vm, operation: Operation): Promise<Vm> {
+  /** Writes a new VM's row and the intent to build it, null where there is nothing to build yet. */
+  async reserve(vm: Vm, operation: Operation | null): Promise<Vm> {
     await this.deps.store.insert(vm, operation);
     return this.records.put(vm);
   }
@@ -97,10 +97,11 @@ export class Operations {
     const started = performance.now();
     const context = this.context(vm, operation);
     const run = () => runSteps(operation.kind, plan, context, this.deps.log);
-    const isStart = plan.includes(guestStep) || plan.includes(renewStep);
-    const steps = isStart ? await this.#admitted(vm, run) : await run();
+    const steps = stepsOf(plan);
+    const isStart = steps.includes(guestStep) || steps.includes(renewStep);
+    const timings = isStart ? await this.#admitted(vm, run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
-    this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps }, 'operation done');
+    this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps: timings }, 'operation done');
     return context.outcome;
   }
 
@@ -119,6 +120,11 @@ function changedNow(vm: Vm): Vm {
 
 export function journalEntry(vmId: string, kind: OperationKind, detail: Operation['detail'] = {}): Operation {
   return { vmId, kind, detail, startedAt: new Date().toISOString() };
+}
+
+/** What changes in a record when a start was undone; `reason` says why. */
+export function notStarted(operation: Operation, reason: string): Partial<Vm> {
+  return makesFiles(operation) ? { state: 'created', reason } : stoppedNow(reason);
 }
 
 /** What changes in a record when parts of the VM are on the host that could not be removed. */

@@ -11,7 +11,9 @@ export interface Origin {
 
 /** How a VM that is made from a client's snapshot begins. Throws `snapshot_mismatch` when its memory fits no such VM. */
 export function originOf(snapshot: StoredSnapshot, request: CreateVm): Origin {
-  const boots = snapshot.kind === 'disk' || request.restoreMemory === false || request.start === false;
+  // The memory knows the devices of the VM it was captured of, and no more.
+  const hasMore = (request.disks?.length ?? 0) > 0 || (request.nics?.length ?? 0) > 1;
+  const boots = snapshot.kind === 'disk' || request.restoreMemory === false || request.start === false || hasMore;
   if (boots) return { snapshot, mode: 'boot' };
   if (snapshot.cpus !== request.cpus || snapshot.memoryMiB !== request.memoryMiB) {
     const [has, wanted] = [snapshot, request].map(({ cpus, memoryMiB }) => `${cpus}/${memoryMiB}`);

@@ -1,18 +1,23 @@
 import { BerthError } from '../common/errors.ts';
-import type { Quotas, Vm } from './model.ts';
+import { diskTotalMiB, type Ledger, type Totals, without } from './ledger.ts';
+import type { DataDisk, Quotas, TenantQuotas, Vm } from './model.ts';
 
-/** What one more VM, or a bigger one, would use. */
-export interface Demand {
+/** What a VM is to have. */
+export interface VmSize {
   readonly cpus: number;
   readonly memoryMiB: number;
+  /** Of the root disk. */
   readonly diskMiB: number;
+  readonly dataDisks: readonly DataDisk[];
 }
 
 /** Refuses sizes no VM may have. Throws `invalid_argument`. */
-export function checkSize(demand: Demand, quotas: Quotas): void {
-  inRange('cpus', demand.cpus, 1, quotas.maxCpusPerVm);
-  inRange('memoryMiB', demand.memoryMiB, quotas.minMemoryMiBPerVm, quotas.maxMemoryMiBPerVm);
-  inRange('diskMiB', demand.diskMiB, 1, quotas.maxDiskMiBPerVm);
+export function checkSize(size: VmSize, quotas: Quotas): void {
+  inRange('cpus', size.cpus, 1, quotas.maxCpusPerVm);
+  inRange('memoryMiB', size.memoryMiB, quotas.minMemoryMiBPerVm, quotas.maxMemoryMiBPerVm);
+  inRange('diskMiB', size.diskMiB, 1, quotas.maxDiskMiBPerVm);
+  for (const { name, sizeMiB } of size.dataDisks)
+    inRange(`the MiB of disk ${name}`, sizeMiB, 1, quotas.maxDiskMiBPerVm);
 }
 
 /** Longest time a VM may be asked to be idle before it is parked: a day. */
@@ -28,38 +33,33 @@ function inRange(field: string, value: number, min: number, max: number): void {
     throw new BerthError('invalid_argument', { reason: `${field} must be a whole number from ${min} to ${max}` });
 }
 
-/** Whether the VM holds, or is about to hold, processor and memory. */
-function isActive(vm: Vm): boolean {
-  return vm.state === 'starting' || vm.state === 'running' || vm.state === 'paused' || vm.state === 'stopping';
-}
-
 /**
- * Checks the host's totals against the VMs there are, `exceptId` left out (its own old size).
+ * Checks the host's totals, and the tenant's, against what there is, `except` left out: the VM's own old record, and what makes room.
  * Throws `quota_exceeded` naming the resource.
  */
 export function checkTotals(
-  vms: readonly Vm[],
-  demand: Demand,
+  ledger: Pick<Ledger, 'host' | 'tenant'>,
+  demand: VmSize,
   quotas: Quotas,
-  options: { readonly active: boolean; readonly exceptId?: string },
+  {
+    active,
+    tenant,
+    except = [],
+  }: { readonly active: boolean; readonly tenant: string; readonly except?: readonly Vm[] },
 ): void {
-  let count = 0;
-  let cpus = 0;
-  let memoryMiB = 0;
-  let diskMiB = 0;
-  for (const vm of vms) {
-    if (vm.id === options.exceptId) continue;
-    count++;
-    diskMiB += vm.diskMiB;
-    if (!isActive(vm)) continue;
-    cpus += vm.cpus;
-    memoryMiB += vm.memoryMiB;
-  }
-  exceeded('VM', 'maxVms', count + 1, quotas.maxVms);
-  exceeded('Disk', 'totalDiskMiB', diskMiB + demand.diskMiB, quotas.totalDiskMiB);
-  if (!options.active) return;
-  exceeded('CPU', 'totalCpus', cpus + demand.cpus, quotas.totalCpus);
-  exceeded('Memory', 'totalMemoryMiB', memoryMiB + demand.memoryMiB, quotas.totalMemoryMiB);
+  checkAgainst('', except.reduce(without, ledger.host), demand, quotas, active);
+  if (tenant === '') return;
+  const own = except.filter((vm) => vm.tenant === tenant).reduce(without, ledger.tenant(tenant));
+  checkAgainst('tenant.', own, demand, quotas.tenant, active);
+}
+
+/** @param scope begins the names of the limits */
+function checkAgainst(scope: string, used: Totals, demand: VmSize, limits: TenantQuotas, active: boolean): void {
+  exceeded('VM', `${scope}maxVms`, used.vms + 1, limits.maxVms);
+  exceeded('Disk', `${scope}totalDiskMiB`, used.diskMiB + diskTotalMiB(demand), limits.totalDiskMiB);
+  if (!active) return;
+  exceeded('CPU', `${scope}totalCpus`, used.cpus + demand.cpus, limits.totalCpus);
+  exceeded('Memory', `${scope}totalMemoryMiB`, used.memoryMiB + demand.memoryMiB, limits.totalMemoryMiB);
 }
 
 function exceeded(resource: string, setting: string, value: number, limit: number): void {

@@ -4,7 +4,7 @@ import { maySpaceBeUsed } from './disk-space.ts';
 import type { Vm } from './model.ts';
 import { observedRecord, type Seen } from './observed.ts';
 import type { Operations } from './operations.ts';
-import { networkOf } from './steps/host.ts';
+import { networksOf } from './steps/host.ts';
 
 /** Milliseconds between looks at the disk while VMs are held for lack of space. */
 const spaceCheckMs = 5000;
@@ -105,7 +105,7 @@ export class Reconciler {
   async #verifyNetwork(active: readonly Vm[]): Promise<void> {
     const { network, log } = this.#operations.deps;
     try {
-      this.#unplugged = new Set(await network.verify(active.map(networkOf)));
+      this.#unplugged = new Set(await network.verify(active.flatMap(networksOf)));
     } catch (error) {
       log.error({ err: error }, 'the network of the VMs could not be verified');
     }

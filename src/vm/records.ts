@@ -1,9 +1,11 @@
 import { BerthError } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
+import { Ledger } from './ledger.ts';
 import type { Vm, VmEvent } from './model.ts';
 
 /** Every VM's current record in memory, as the store has it. One daemon owns a data directory, so nobody else changes it. */
 export class Records {
+  readonly ledger = new Ledger();
   readonly #log: Log;
   readonly #byId = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
@@ -78,12 +80,14 @@ export class Records {
 
   #set(vm: Vm): Vm {
     const record = Object.freeze(vm);
+    this.ledger.replace(this.#byId.get(record.id), record);
     this.#byId.set(record.id, record);
     this.#changed();
     return record;
   }
 
   delete(id: string): void {
+    this.ledger.replace(this.#byId.get(id), undefined);
     if (this.#byId.delete(id)) this.#changed();
   }
 

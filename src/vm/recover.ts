@@ -5,10 +5,10 @@ import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
 import { observedRecord } from './observed.ts';
-import { notUndone, type Operations, stoppedNow } from './operations.ts';
-import { createPlan, removePlan, snapshotPlan, startPlan, stopPlan } from './plans.ts';
+import { notStarted, notUndone, type Operations, stoppedNow } from './operations.ts';
+import { createPlan, removePlan, snapshotPlan, startPlan, startPlanOf, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
-import { networkOf } from './steps/host.ts';
+import { detachNetworks, networksOf } from './steps/host.ts';
 
 /** VMs settled at a time: most of it is waiting, for disks and for processes that do not answer. */
 const concurrency = 8;
@@ -35,7 +35,7 @@ export async function recover(
     await attempt(operations, id, () => deps.engine.destroy(id, deps.layout.run(id)));
   }
   // Rules of running VMs are put back in one transaction before anything else: they hold whatever happens below.
-  await deps.network.reconcile(vms.filter((vm) => live.has(vm.id)).map(networkOf));
+  await deps.network.reconcile(vms.filter((vm) => live.has(vm.id)).flatMap(networksOf));
 
   const cutOff = new Map((await deps.store.operations()).map((operation) => [operation.vmId, operation]));
   const settleVm = async (id: string) => {
@@ -71,8 +71,8 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
       else await operations.save({ ...vm, ...notUndone });
       return;
     case 'start':
-      if (await undoSteps('start', startPlan, context, deps.log))
-        await operations.finish(vm, stoppedNow('the daemon ended while the VM started'));
+      if (await undoSteps('start', startPlanOf(operation), context, deps.log))
+        await operations.finish(vm, notStarted(operation, 'the daemon ended while the VM started'));
       else await operations.save({ ...vm, ...notUndone });
       return;
     case 'stop':
@@ -102,13 +102,13 @@ async function observe(operations: Operations, vm: Vm): Promise<void> {
   if (state === 'absent') {
     if (!shouldRun(vm)) return;
     await deps.engine.destroy(vm.id, dir);
-    await deps.network.detach(networkOf(vm));
+    await detachNetworks(deps.network, vm);
     await operations.finish(vm, stoppedNow('its process ended while the daemon was away'));
     return;
   }
   if (!shouldRun(vm)) {
     await deps.engine.destroy(vm.id, dir);
-    await deps.network.detach(networkOf(vm));
+    await detachNetworks(deps.network, vm);
     return;
   }
   await live.adopt(vm.id);

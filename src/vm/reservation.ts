@@ -4,67 +4,114 @@ import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmDependencies } from './context.ts';
 import { checkSpace } from './disk-space.ts';
-import { allocateAddresses, allocateUid } from './leases.ts';
-import type { CreateVm, Vm } from './model.ts';
+import { allocateNics, allocateUid } from './leases.ts';
+import type { CreateDisk, CreateVm, DataDisk, RootDisk, Vm, VmBoot } from './model.ts';
 import { journalEntry } from './operations.ts';
 import type { Origin } from './origin.ts';
-import { checkParkAfter, checkSize, checkTotals, type Demand } from './quotas.ts';
+import { checkParkAfter, checkSize, checkTotals } from './quotas.ts';
+import type { Records } from './records.ts';
+import { checkRequest } from './request.ts';
 import { newLayerName } from './steps/files.ts';
 
 const bytesPerMiB = 1024 * 1024;
 
-/** Ids become file names, and part of socket paths that have a limit. */
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
-
-/**
- * Everything that can be refused about a new VM but its id is refused here, before anything is touched. Returns what it
- * will use.
- */
-export async function checkRequest(
-  request: CreateVm,
-  others: readonly Vm[],
-  origin: Origin | null,
-  deps: VmDependencies,
-): Promise<{ readonly demand: Demand; readonly imageId: string | null }> {
-  const { images, settings } = deps;
-  const snapshot = origin?.snapshot ?? null;
-  checkParkAfter(request.parkAfterSeconds ?? null);
-  const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
-  const demand = {
-    cpus: request.cpus,
-    memoryMiB: request.memoryMiB,
-    diskMiB: Math.max(request.diskMiB ?? settings.defaultDiskMiB, smallestDiskMiB(imageId, snapshot, deps)),
-  };
-  checkSize(demand, settings.quotas);
-  checkTotals(others, demand, settings.quotas, { active: request.start !== false });
-  await checkSpace(deps.layout.home, settings.diskReserveMiB);
-  // Proves that the image is whole, and makes its initramfs if this build has none yet.
-  if (!snapshot) await images.files(imageId ?? '');
-  return { demand, imageId };
+/** A request that is sound by itself, with what its files were found to be. */
+export interface PreparedVm {
+  readonly request: CreateVm;
+  readonly origin: Origin | null;
+  readonly imageId: string | null;
+  readonly boot: VmBoot | null;
+  readonly rootDisk: RootDisk;
+  readonly dataDisks: readonly DataDisk[];
+  readonly diskMiB: number;
 }
 
 /**
- * The record of a new VM with its leases, and the journal entry. Callers run this one at a time, or two VMs would be given
- * one address. What `spares` names holds leases, but counts for nothing else.
+ * Looks at everything a new VM is made from; nothing is touched. This may take long, where an image has no initramfs of
+ * this build yet.
  */
-export async function prepareVm(
-  request: CreateVm,
-  vms: readonly Vm[],
-  spares: ReadonlySet<string>,
-  origin: Origin | null,
-  deps: VmDependencies,
-): Promise<{ vm: Vm; operation: Operation }> {
-  const { network, settings, engine } = deps;
+export async function prepareVm(request: CreateVm, origin: Origin | null, deps: VmDependencies): Promise<PreparedVm> {
   const snapshot = origin?.snapshot ?? null;
+  checkRequest(request);
+  checkParkAfter(request.parkAfterSeconds ?? null);
+  // One that is not to run yet takes no space; it is looked for at the first start.
+  if (request.start !== false) await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
+  const disks = await Promise.all((request.disks ?? []).map((disk) => inspectDisk(disk, deps)));
+  const dataDisks = disks.filter(({ root }) => !root).map(({ root: _, ...disk }) => disk);
+  const root = disks.find((disk) => disk.root);
+  const base =
+    request.boot !== undefined && root !== undefined
+      ? await bootedByItself(request, request.boot, root, deps)
+      : ofImage(request, snapshot, deps);
+  const { cpus, memoryMiB } = request;
+  checkSize({ cpus, memoryMiB, diskMiB: base.diskMiB, dataDisks }, deps.settings.quotas);
+  // Proves that the image is whole, and makes its initramfs if this build has none yet.
+  if (base.imageId !== null && snapshot === null) await deps.images.files(base.imageId);
+  return { request, origin, dataDisks, ...base };
+}
+
+type Base = Pick<PreparedVm, 'imageId' | 'boot' | 'rootDisk' | 'diskMiB'>;
+
+async function bootedByItself(
+  request: CreateVm,
+  { kernel, initrd }: NonNullable<CreateVm['boot']>,
+  { name, readOnly, asset, sizeMiB }: DataDisk,
+  { assets }: VmDependencies,
+): Promise<Base> {
+  return {
+    imageId: null,
+    boot: {
+      kernel: await assets.kernel(kernel),
+      initrd: initrd === undefined ? null : await assets.initrd(initrd),
+    },
+    rootDisk: { name, readOnly, asset },
+    diskMiB: Math.max(request.diskMiB ?? 0, sizeMiB),
+  };
+}
+
+function ofImage(request: CreateVm, snapshot: StoredSnapshot | null, deps: VmDependencies): Base {
+  const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
+  return {
+    imageId,
+    boot: null,
+    rootDisk: { name: 'root', readOnly: false, asset: null },
+    diskMiB: Math.max(request.diskMiB ?? deps.settings.defaultDiskMiB, smallestDiskMiB(imageId, snapshot, deps)),
+  };
+}
+
+/**
+ * Whether there is room for a prepared VM beside the others, of which those in `spares` do not count: they make room.
+ * Throws `quota_exceeded`.
+ */
+export function checkRoom(
+  { request, diskMiB, dataDisks }: PreparedVm,
+  records: Records,
+  spares: ReadonlySet<string>,
+  { settings }: VmDependencies,
+): void {
+  const { cpus, memoryMiB, tenant = '', start } = request;
+  const except = [...spares].flatMap((id) => records.find(id) ?? []);
+  const size = { cpus, memoryMiB, diskMiB, dataDisks };
+  checkTotals(records.ledger, size, settings.quotas, { active: start !== false, tenant, except });
+}
+
+/**
+ * Gives a prepared VM its place beside the others: the record with its leases and the journal entry. Callers run this and
+ * the write of the record one at a time, or two VMs would be given one address. What `spares` names holds leases, but
+ * counts for nothing else.
+ */
+export function reserveVm(
+  prepared: PreparedVm,
+  records: Records,
+  spares: ReadonlySet<string>,
+  deps: VmDependencies,
+): { vm: Vm; operation: Operation } {
+  const { network, settings, engine } = deps;
+  const { request, origin, imageId, boot, rootDisk, dataDisks, diskMiB } = prepared;
   const id = request.id ?? randomUUID();
-  if (!idPattern.test(id))
-    throw new BerthError('invalid_argument', {
-      reason: 'an id is 1 to 40 letters, digits, - or _, a letter or digit first',
-    });
-  if (vms.some((vm) => vm.id === id)) throw new BerthError('vm_exists', { id });
-  const counted = vms.filter((vm) => !spares.has(vm.id));
-  const { demand, imageId } = await checkRequest(request, counted, origin, deps);
-  const addresses = allocateAddresses(vms, network.plan);
+  if (records.find(id)) throw new BerthError('vm_exists', { id });
+  checkRoom(prepared, records, spares, deps);
+  const nics = allocateNics(request.nics?.length ? request.nics : [{ name: 'eth0' }], records.ledger, network.plan);
   const now = new Date().toISOString();
   const vm: Vm = {
     id,
@@ -72,17 +119,19 @@ export async function prepareVm(
     tenant: request.tenant ?? '',
     state: request.start === false ? 'created' : 'starting',
     engine: engine.name,
-    ...demand,
+    cpus: request.cpus,
+    memoryMiB: request.memoryMiB,
+    diskMiB,
+    dataDisks,
     imageId,
-    snapshotId: snapshot?.role === 'user' ? snapshot.id : null,
-    uid: allocateUid(vms, settings.uidBase),
-    boot: null,
-    kernelArgs: '',
-    guestChannel: 'required',
-    rootDisk: { name: 'root', readOnly: false, asset: null },
-    dataDisks: [],
-    addresses,
-    nics: [{ name: 'eth0', addresses, families: 'dual', nameservers: null, rxLimit: null, txLimit: null }],
+    snapshotId: origin?.snapshot.role === 'user' ? origin.snapshot.id : null,
+    uid: allocateUid(records.ledger, settings.uidBase),
+    boot,
+    kernelArgs: request.kernelArgs ?? '',
+    guestChannel: request.guestChannel ?? 'required',
+    rootDisk,
+    addresses: nics[0]!.addresses,
+    nics,
     egress: request.egress,
     startMode: null,
     createdAt: now,
@@ -90,22 +139,45 @@ export async function prepareVm(
     stoppedAt: null,
     changedAt: now,
     reason: null,
-    consoleFile: null,
+    consoleFile: request.consoleFile ?? null,
     labels: request.labels ?? {},
-    apiRecord: null,
+    apiRecord: request.apiRecord ?? null,
     parkAfterSeconds: request.parkAfterSeconds ?? null,
     parked: false,
     hidden: request.hidden ?? false,
     renewal: null,
   };
-  const operation = journalEntry(id, 'create', {
+  return { vm, operation: journalEntry(id, 'create', buildDetail(origin)) };
+}
+
+/** What the journal keeps of an operation that makes a VM's files. */
+export function buildDetail(origin: Origin | null): Operation['detail'] {
+  const snapshot = origin?.snapshot ?? null;
+  return {
     layer: newLayerName(),
     snapshotId: snapshot?.id ?? null,
     belowLayer: snapshot?.layer ?? null,
     belowDiskMiB: snapshot?.diskMiB ?? null,
     memory: origin !== null && origin.mode !== 'boot' ? 1 : 0,
-  });
-  return { vm, operation };
+  };
+}
+
+async function inspectDisk(
+  disk: CreateDisk,
+  { assets, images }: VmDependencies,
+): Promise<DataDisk & { readonly root: boolean }> {
+  const { name, readOnly = false, root = false, sizeMiB = 0 } = disk;
+  if (!Number.isSafeInteger(sizeMiB) || sizeMiB < 0)
+    throw new BerthError('invalid_argument', { reason: `disk ${name}: the size must be a whole number of MiB` });
+  const path = 'asset' in disk.source ? disk.source.asset : await rootfsOf(disk.source.image, images);
+  const { virtualSizeBytes, ...asset } = await assets.disk(name, path);
+  return { name, readOnly, root, asset, sizeMiB: Math.max(sizeMiB, Math.ceil(virtualSizeBytes / bytesPerMiB)) };
+}
+
+async function rootfsOf(image: string, images: VmDependencies['images']): Promise<string> {
+  const found = images.find(image);
+  if (!found) throw new BerthError('image_not_found');
+  return (await images.files(found.id)).rootfs;
 }
 
 function imageFor(request: CreateVm, { images }: VmDependencies): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { finishSteps, runSteps, type Step, undoSteps } from './run-steps.ts';
 
@@ -35,6 +36,33 @@ describe('steps', () => {
     const plan = [noted('a', calls), noted('b', calls, ['run']), noted('c', calls)];
     await assert.rejects(runSteps('create', plan, null, log), /b\.run/);
     assert.deepEqual(calls, ['a.run', 'b.run', 'b.undo', 'a.undo']);
+  });
+
+  it('in branches run side by side, and what follows waits for all of them', async () => {
+    const calls: string[] = [];
+    const slow = noted('slow', calls, [], {
+      run: async () => {
+        await sleep(5);
+        calls.push('slow.run');
+      },
+    });
+    const plan = [{ branches: [[slow, noted('b', calls)], [noted('c', calls)]] }, noted('d', calls)];
+    const timings = await runSteps('create', plan, null, log);
+    assert.deepEqual(calls, ['c.run', 'slow.run', 'b.run', 'd.run']);
+    assert.deepEqual(timings.map(({ name }) => name).sort(), ['b', 'c', 'd', 'slow']);
+  });
+
+  it('in branches are all undone when one fails, once the others have ended', async () => {
+    const calls: string[] = [];
+    const slow = noted('slow', calls, [], {
+      run: async () => {
+        await sleep(5);
+        calls.push('slow.run');
+      },
+    });
+    const plan = [noted('a', calls), { branches: [[noted('b', calls, ['run'])], [slow]] }, noted('d', calls)];
+    await assert.rejects(runSteps('create', plan, null, log), /b\.run/);
+    assert.deepEqual(calls, ['a.run', 'b.run', 'slow.run', 'slow.undo', 'b.undo', 'a.undo']);
   });
 
   it('are all undone even when one cannot be', async () => {

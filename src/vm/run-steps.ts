@@ -16,8 +16,22 @@ export interface Step<C> {
   check?(context: C): Promise<boolean>;
 }
 
+/** Branches that do not need one another, run side by side; each is steps in order. */
+export interface Parallel<C> {
+  readonly branches: readonly (readonly Step<C>[])[];
+}
+
+export type Plan<C> = readonly (Step<C> | Parallel<C>)[];
+
+/** All steps of a plan, in an order that it may be run in. */
+export function stepsOf<C>(plan: Plan<C>): readonly Step<C>[] {
+  return plan.flatMap((part) => ('branches' in part ? part.branches.flat() : [part]));
+}
+
 export interface StepTiming {
   readonly name: string;
+  /** From the beginning of the operation. */
+  readonly startMicros: number;
   readonly micros: number;
 }
 
@@ -30,31 +44,47 @@ export class NotUndoneError extends Error {
 }
 
 /**
- * Runs steps in order. When one fails, it and those before it are undone in reverse, and the failure is thrown: as it
- * is, or as the cause of a {@link NotUndoneError}.
+ * Runs a plan. When a step fails, it and those begun before it are undone in reverse, once those beside it have ended, and
+ * the failure is thrown: as it is, or as the cause of a {@link NotUndoneError}.
  */
 export async function runSteps<C>(
   operation: string,
-  steps: readonly Step<C>[],
+  plan: Plan<C>,
   context: C,
   log: Log,
 ): Promise<readonly StepTiming[]> {
   const timings: StepTiming[] = [];
   const begun: Step<C>[] = [];
-  try {
+  const origin = performance.now();
+  const runInOrder = async (steps: readonly Step<C>[]) => {
     for (const step of steps) {
       if (step.needed?.(context) === false) continue;
       failpoint(`${operation}.${step.name}.before`);
       begun.push(step);
       const started = performance.now();
       await step.run(context);
-      timings.push({ name: step.name, micros: Math.round((performance.now() - started) * 1000) });
+      timings.push({
+        name: step.name,
+        startMicros: micros(started - origin),
+        micros: micros(performance.now() - started),
+      });
       failpoint(`${operation}.${step.name}.after`);
+    }
+  };
+  try {
+    for (const part of plan) {
+      const branches = 'branches' in part ? part.branches : [[part]];
+      const outcomes = await Promise.allSettled(branches.map(runInOrder));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     }
   } catch (error) {
     throw (await undoSteps(operation, begun, context, log)) ? error : new NotUndoneError(error);
   }
   return timings;
+}
+
+function micros(ms: number): number {
+  return Math.round(ms * 1000);
 }
 
 /** Undoes steps in reverse order. Each is tried, whatever became of the others; failures are logged and reported. */

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { VmStore } from '../store/vm-store.ts';
 import type { CreateVm } from './model.ts';
+import { buildDetail } from './reservation.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
 
@@ -79,7 +81,8 @@ describe('VM service when things fail', () => {
   });
 
   it('keeps the size of a VM whose disk could not grow', async () => {
-    const { id, diskMiB } = await vms.create({ ...small, start: false });
+    const { id, diskMiB } = await vms.create(small);
+    await vms.stop(id);
     const [layer] = (await readdir(join(host.home, 'vms', id))).filter((name) => name.startsWith('layer-'));
     await rm(join(host.home, 'vms', id, String(layer)));
     await assert.rejects(vms.resize(id, { diskMiB: diskMiB + 1, memoryMiB: 128 }));
@@ -117,5 +120,161 @@ describe('VM service when things fail', () => {
     const { id } = await starting;
     await stopped;
     assert.deepEqual([vms.get(id).state, host.processes.size], ['stopped', 0]);
+  });
+
+  describe('with a VM that is noted and not started', () => {
+    beforeEach(async () => {
+      await vms.create({ ...small, id: 'new', start: false });
+    });
+    const files = () => readdir(join(host.home, 'vms'));
+
+    it('has no files of it, and makes them at its first start', async () => {
+      assert.deepEqual([vms.get('new').state, await files()], ['created', []]);
+      await vms.resize('new', { diskMiB: 2, cpus: 2 });
+      assert.deepEqual([(await vms.start('new')).state, await files()], ['running', ['new']]);
+      await vms.stop('new');
+      assert.equal((await vms.start('new')).state, 'running');
+    });
+
+    it('removes it without a trace', async () => {
+      await vms.remove('new');
+      assert.deepEqual([vms.list(), await files()], [[], []]);
+    });
+
+    it('has it as before when its first start fails', async () => {
+      host.failing.add('ready');
+      await assert.rejects(vms.start('new'), { code: 'boot_failed' });
+      assert.deepEqual([vms.get('new').state, await files()], ['created', []]);
+      host.failing.clear();
+      assert.equal((await vms.start('new')).state, 'running');
+    });
+
+    it('has it as before when its first start was cut off', async () => {
+      const vm = { ...vms.get('new'), state: 'starting' as const };
+      const operation = { vmId: 'new', kind: 'start' as const, detail: buildDetail(null), startedAt: vm.createdAt };
+      await new VmStore(host.db).begin(vm, operation);
+      await mkdir(join(host.home, 'vms', 'new'));
+      await reopen();
+      assert.deepEqual([vms.get('new').state, await files()], ['created', []]);
+      assert.equal((await vms.start('new')).state, 'running');
+    });
+
+    it('wants space for it when it is started', async () => {
+      host.reserveMiB = 1e12;
+      await vms.create({ ...small, id: 'other', start: false });
+      await assert.rejects(vms.create(small), { code: 'insufficient_storage' });
+      await assert.rejects(vms.start('new'), { code: 'insufficient_storage' });
+      host.reserveMiB = 0;
+      assert.equal((await vms.start('new')).state, 'running');
+    });
+
+    it('has it after a restart', async () => {
+      await reopen();
+      assert.equal(vms.get('new').state, 'created');
+    });
+
+    it('makes no new disk for one that was started and has lost its own', async () => {
+      await vms.start('new');
+      await vms.stop('new');
+      await rm(join(host.home, 'vms', 'new'), { recursive: true });
+      await assert.rejects(vms.start('new'));
+      assert.equal(vms.get('new').state, 'stopped');
+    });
+  });
+
+  describe('with VMs of tenants', () => {
+    it('holds each to its quota', async () => {
+      await vms.close();
+      const tenant = { maxVms: 1, totalCpus: 1, totalMemoryMiB: 64, totalDiskMiB: 10 };
+      vms = await Vms.open(host.dependencies({ tenant }));
+      await vms.create({ ...small, tenant: 'a', start: false });
+      await assert.rejects(vms.create({ ...small, tenant: 'a', start: false }), { code: 'quota_exceeded' });
+      await vms.create({ ...small, tenant: 'b' });
+      await vms.create(small);
+      await vms.create(small);
+    });
+  });
+
+  describe('with a VM that brings its own kernel', () => {
+    const own: CreateVm = {
+      ...small,
+      id: 'own',
+      guestChannel: 'optional',
+      consoleFile: 'out.log',
+    };
+
+    beforeEach(async () => {
+      for (const name of ['root', 'data', 'read']) await writeFile(join(host.home, 'image', name), name);
+      await writeFile(join(host.home, 'image', 'elf'), Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(99)]));
+    });
+    const request = (): CreateVm => ({
+      ...own,
+      boot: { kernel: join(host.home, 'image', 'elf') },
+      disks: [
+        { name: 'data', source: { asset: join(host.home, 'image', 'data') } },
+        { name: 'root', source: { asset: join(host.home, 'image', 'root') }, root: true },
+        { name: 'read', source: { asset: join(host.home, 'image', 'read') }, readOnly: true },
+      ],
+      nics: [{ name: 'a' }, { name: 'b', ipv4: { address: '172.16.0.50' } }],
+    });
+
+    it('runs it without a word from its guest, its disks and interfaces in order', async () => {
+      host.failing.add('ready');
+      const vm = await vms.create(request());
+      assert.equal(vm.state, 'running');
+      assert.throws(() => vms.guest('own'), { code: 'guest_unavailable' });
+      const spec = host.specs.get('own');
+      assert.deepEqual(
+        spec?.disks.map(({ name, serial, format, readOnly }) => [name, serial, format, readOnly]),
+        [
+          ['root', 'root', 'qcow2', false],
+          ['data0', 'data', 'qcow2', false],
+          ['data1', 'read', 'raw', true],
+        ],
+      );
+      assert.deepEqual(
+        spec?.nics.map(({ name, mac }) => [name, mac]),
+        [
+          ['net0', vm.nics[0]?.addresses.mac],
+          ['net1', '02:00:ac:10:00:32'],
+        ],
+      );
+      assert.equal(spec?.initrd, null);
+      await vms.stop('own');
+      await vms.start('own');
+    });
+
+    it('takes nothing of its files but links, which go with it', async () => {
+      await vms.create(request());
+      const dir = join(host.home, 'vms', 'own');
+      assert.deepEqual((await readdir(dir)).filter((name) => !name.startsWith('layer-')).sort(), [
+        'base.ext4',
+        'console',
+        'data0.base',
+        'data0.qcow2',
+        'data1.base',
+        'manifest.json',
+        'run',
+        'vmlinux',
+      ]);
+      assert.equal((await stat(join(dir, 'data1.base'))).nlink, 2);
+      await writeFile(join(dir, 'run', 'console.log'), 'hello');
+      assert.equal(await readFile(join(dir, 'console', 'out.log'), 'utf8'), 'hello');
+      await vms.remove('own');
+      assert.equal(await readFile(join(host.home, 'image', 'data'), 'utf8'), 'data');
+      assert.equal((await stat(join(host.home, 'image', 'data'))).nlink, 1);
+    });
+
+    it('refuses a snapshot of what a snapshot would not hold', async () => {
+      await vms.create(request());
+      await assert.rejects(vms.snapshot('own'), { code: 'unsupported' });
+    });
+
+    it('leaves it as it was when a file is gone at its first start', async () => {
+      await vms.create({ ...request(), start: false });
+      await rm(join(host.home, 'image', 'data'));
+      await assert.rejects(vms.start('own'), { code: 'asset_unusable' });
+      assert.deepEqual([vms.get('own').state, await readdir(join(host.home, 'vms'))], ['created', []]);
+    });
   });
 });

@@ -1,27 +1,28 @@
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
+import { exists } from '../common/files.ts';
 import type { EngineExit } from '../engine/engine.ts';
 import type { GuestClient } from '../guest/guest.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { VmService } from './api.ts';
 import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
-import { maySpaceBeUsed } from './disk-space.ts';
+import { checkSpace, maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
-import { currentAddresses } from './leases.ts';
+import { withCurrentLeases } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, Vm, VmEvent, VmState, VmUsage } from './model.ts';
+import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmState, VmUsage } from './model.ts';
 import { observedRecord } from './observed.ts';
-import { journalEntry, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
-import { startPlan, stopPlan } from './plans.ts';
+import { journalEntry, notStarted, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
+import { startPlanOf, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
 import { Reconciler } from './reconcile.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
+import { buildDetail } from './reservation.ts';
 import { RestartLimiter } from './restart-limiter.ts';
 import { Snapshots } from './snapshots.ts';
-import type { TemplateShape } from './templates.ts';
 import { vmUsage } from './usage.ts';
 
 /** What a record says of a VM that ended by itself. */
@@ -217,7 +218,7 @@ export class Vms implements VmService {
     const live = this.#live.get(id);
     if (live?.isStalled) throw new BerthError('host_disk_full');
     this.#expect(id, ['running'], 'RUNNING');
-    if (!live) throw new BerthError('guest_unavailable');
+    if (!live || this.#records.get(id).guestChannel === 'optional') throw new BerthError('guest_unavailable');
     return live.guest;
   }
 
@@ -279,12 +280,15 @@ export class Vms implements VmService {
   }
 
   async #start(vm: Vm): Promise<Vm> {
-    const operation = journalEntry(vm.id, 'start');
+    const { layout, settings } = this.#deps;
+    const isNew = vm.state === 'created' && !(await exists(layout.manifest(vm.id)));
+    if (isNew) await checkSpace(layout.home, settings.diskReserveMiB);
+    const operation = journalEntry(vm.id, 'start', isNew ? buildDetail(null) : {});
     const starting = await this.#reserve({ ...vm, state: 'starting', reason: null }, true, operation);
     try {
-      await this.#operations.run(startPlan, starting, operation);
+      await this.#operations.run(startPlanOf(operation), starting, operation);
     } catch (error) {
-      const outcome = () => this.#operations.finish(starting, stoppedNow('the VM did not start'));
+      const outcome = () => this.#operations.finish(starting, notStarted(operation, 'the VM did not start'));
       throw await this.#operations.fail(starting, error, outcome);
     }
     const started = await this.#operations.finish(starting, runningNow('boot', null));
@@ -321,9 +325,11 @@ export class Vms implements VmService {
   /** Writes the intent to let a VM use more, one VM at a time: two must not both be given what is left. */
   #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
     return this.#reservations.run('reserve', async () => {
-      checkTotals(this.list(), vm, this.quotas, { active, exceptId: vm.id });
-      const addresses = active ? currentAddresses(vm, this.#records.list(), this.#deps.network.plan) : vm.addresses;
-      return this.#operations.begin({ ...vm, addresses }, operation);
+      const { ledger } = this.#records;
+      const except = [this.#records.get(vm.id), ...this.#creation.spares()];
+      checkTotals(ledger, vm, this.quotas, { active, tenant: vm.tenant, except });
+      const leased = active ? withCurrentLeases(vm, ledger, this.#deps.network.plan) : vm;
+      return this.#operations.begin(leased, operation);
     });
   }
 

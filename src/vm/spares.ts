@@ -3,16 +3,16 @@ import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateVm, Vm } from './model.ts';
 import { journalEntry, type Operations, runningNow } from './operations.ts';
-import { claimReadyPlan, claimWaitingPlan, createPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
-import { checkRequest, prepareVm } from './reservation.ts';
+import { claimReadyPlan, claimWaitingPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
+import { checkRoom, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 
 /** How far a spare was brought: its process waits for the state, or it is restored and stands still. */
 type SpareKind = 'waiting' | 'ready';
 
 const plans: Readonly<Record<SpareKind, { readonly make: Plan; readonly claim: Plan }>> = {
-  waiting: { make: [...createPlan, ...waitingPlan], claim: claimWaitingPlan },
-  ready: { make: [...createPlan, ...readyPlan], claim: claimReadyPlan },
+  waiting: { make: waitingPlan, claim: claimWaitingPlan },
+  ready: { make: readyPlan, claim: claimReadyPlan },
 };
 
 interface Spare {
@@ -50,9 +50,11 @@ export class Spares {
 
   /** Makes a spare the VM that is asked for, or returns null when there is none that fits, or it was of no use. */
   async claim(template: StoredSnapshot, request: CreateVm): Promise<Vm | null> {
-    if (request.id !== undefined) return null;
+    // A spare has its id and its files already.
+    if (request.id !== undefined || request.consoleFile !== undefined) return null;
     const spare = this.#pick(template);
     if (spare === null) return null;
+    this.#operations.deps.log.info({ vm: spare.id, spares: this.#spares.size }, 'a spare is claimed');
     let vm: Vm;
     const operation = journalEntry(spare.id, 'create', spare.detail);
     try {
@@ -97,18 +99,19 @@ export class Spares {
   /** The spare's record as the VM that is asked for. All that can be refused is refused here. */
   async #rewrite(spare: Spare, template: StoredSnapshot, request: CreateVm, operation: Operation): Promise<Vm> {
     const { deps, records } = this.#operations;
-    const others = records.list().filter(({ id }) => id !== spare.id && !this.#spares.has(id));
-    const { demand } = await checkRequest(request, others, { snapshot: template, mode: 'clone' }, deps);
-    const { name, tenant, labels, egress, parkAfterSeconds, hidden } = request;
+    const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
+    checkRoom(prepared, records, new Set([spare.id, ...this.#spares.keys()]), deps);
+    const { cpus, memoryMiB, name, tenant, labels, egress, parkAfterSeconds, hidden, apiRecord } = request;
     const vm: Vm = {
       ...records.get(spare.id),
-      ...demand,
+      ...{ cpus, memoryMiB, diskMiB: prepared.diskMiB },
       ...(name === undefined ? {} : { name }),
       tenant: tenant ?? '',
       labels: labels ?? {},
       egress,
       parkAfterSeconds: parkAfterSeconds ?? null,
       hidden: hidden ?? false,
+      apiRecord: apiRecord ?? null,
       state: 'starting',
       createdAt: new Date().toISOString(),
     };
@@ -159,16 +162,11 @@ export class Spares {
         ...{ cpus, memoryMiB, diskMiB, hidden: true, egress: { outbound: false, allow: [] } },
         ...(imageId === null ? {} : { imageId }),
       };
+      const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
       const { vm, operation } = await this.#reservations.run('reserve', async () => {
-        const prepared = await prepareVm(
-          request,
-          records.list(),
-          this.ids,
-          { snapshot: template, mode: 'clone' },
-          deps,
-        );
-        await this.#operations.reserve(prepared.vm, prepared.operation);
-        return prepared;
+        const reserved = reserveVm(prepared, records, this.ids, deps);
+        await this.#operations.reserve(reserved.vm, reserved.operation);
+        return reserved;
       });
       await this.#serial.run(vm.id, async () => {
         try {
@@ -178,6 +176,7 @@ export class Spares {
         }
         await this.#operations.finish(vm, { state: 'paused' });
         this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, detail: operation.detail });
+        deps.log.info({ vm: vm.id, kind, spares: this.#spares.size }, 'a spare stands by');
       });
     });
   }

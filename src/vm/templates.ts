@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Serial } from '../common/concurrency.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { CreateVm, TemplateShape, Vm } from './model.ts';
 import type { Operations } from './operations.ts';
 import type { Snapshots } from './snapshots.ts';
 import { shapeOf } from './steps/clone.ts';
@@ -13,13 +13,6 @@ const recipe = 1;
 /** Between looks at whether the host has time to build a template, milliseconds. */
 const quietPollMs = 200;
 const warmUpMs = 30_000;
-
-/** The combination that one template serves. */
-export interface TemplateShape {
-  readonly imageId: string;
-  readonly cpus: number;
-  readonly memoryMiB: number;
-}
 
 /** The making of the VM that a template is captured of, by whoever makes VMs. */
 export interface TemplateBuilder {
@@ -142,7 +135,10 @@ export class Templates {
       // An image without a shell makes a template as well.
       await exec?.exit.catch(() => {});
       const template = await this.#builder.snapshot(vm, key);
-      deps.log.info({ template: template.id, ...shape, bytes: template.bytes }, 'template built');
+      deps.log.info(
+        { template: template.id, ...shape, diskMiB: template.diskMiB, bytes: template.bytes },
+        'template built',
+      );
       this.#begun.delete(key);
       await deps.memories.load(deps.layout.snapshot(template.id));
       await this.#sweep(template, shape);

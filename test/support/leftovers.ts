@@ -79,7 +79,7 @@ function rows(home: string): string[] {
     return [
       ...ids(`SELECT 'vm', id, state FROM vms`),
       ...ids(`SELECT 'operation', vm_id, kind FROM operations`),
-      ...ids(`SELECT 'snapshot', id FROM snapshots`),
+      ...ids(`SELECT 'snapshot', id, role FROM snapshots`),
     ];
   } finally {
     db.close();

@@ -5,13 +5,15 @@ import { type Host, openHost } from '../../src/daemon/host.ts';
 import { assertPrivateNetwork } from './daemon.ts';
 
 /** The engine room without a listener: the service and its images, in this process. */
-export async function openTestHost(): Promise<Host & { readonly home: string; dispose(): Promise<void> }> {
+export async function openTestHost(
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<Host & { readonly home: string; dispose(): Promise<void> }> {
   await assertPrivateNetwork();
   const home = await mkdtemp('/tmp/berth-test-');
   const config = loadConfig({
     file: null,
     env: { ...(process.env.BERTH_CACHE ? { BERTH_CACHE: process.env.BERTH_CACHE } : {}) },
-    flags: { home, 'network.resolver': false },
+    flags: { home, 'network.resolver': false, ...settings },
   });
   const host = await openHost(config, () => {}, pino({ level: 'silent' }));
   return {

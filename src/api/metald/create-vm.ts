@@ -48,7 +48,7 @@ export function decodeCreateVm(request: CreateVmRequest, tenant: string, options
   const consoleFile = decodeConsole(config.console);
   return {
     id,
-    name: config.metadata.name || id,
+    name: nameOf(config.metadata.name ?? '', id),
     tenant,
     ...sizes,
     ...decodeBoot(given.boot, config, options.images),
@@ -59,6 +59,11 @@ export function decodeCreateVm(request: CreateVmRequest, tenant: string, options
     apiRecord: encodeApiRecord(config),
     start: false,
   };
+}
+
+/** Metadata may hold more than a name can: then the VM is called by its id. */
+function nameOf(name: string, id: string): string {
+  return name === '' || Buffer.byteLength(name) > 255 || /\p{Cc}/u.test(name) ? id : name;
 }
 
 function decodeCpus(cpu: CpuConfig): number {

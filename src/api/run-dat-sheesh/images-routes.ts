@@ -9,10 +9,18 @@ import { DialectError } from './errors.ts';
 import { imageId } from './ids.ts';
 import { routeSchema } from './operation.ts';
 import { sendNothing, sendValue } from './reply.ts';
-import { type CreateImageBody, createImageBody, type IdParams, idParams, imageBody } from './schemas.ts';
+import {
+  type CreateImageBody,
+  createImageBody,
+  type IdParams,
+  idParams,
+  imageBody,
+  type WarmBody,
+  warmBody,
+} from './schemas.ts';
 import { bodyLimits } from './settings.ts';
 
-export function registerImages(app: FastifyInstance, { images, activity }: ApiContext): void {
+export function registerImages(app: FastifyInstance, { vms, images, activity }: ApiContext): void {
   const tell = (type: string, image: Pick<Image, 'id'>, verb: string): void =>
     activity.record({ type, entityType: 'image', entityId: image.id, message: `Image ${image.id} ${verb}` });
 
@@ -124,6 +132,28 @@ export function registerImages(app: FastifyInstance, { images, activity }: ApiCo
     async (request, reply) => {
       const image = await images.setDefault(imageId(request.params.id));
       tell('image.default_set', image, 'made the default');
+      return sendNothing(reply);
+    },
+  );
+
+  app.post<{ Params: IdParams; Body: WarmBody }>(
+    '/v1/images/:id/warm',
+    {
+      bodyLimit: bodyLimits.metadata,
+      schema: routeSchema({
+        id: 'warmImage',
+        tag: 'Images',
+        summary: 'Make the template that VMs of this image and size are cloned from; answers when it is there',
+        params: idParams,
+        body: warmBody,
+        status: 204,
+        errors: [409, 501, 502, 504, 507],
+      }),
+    },
+    async (request, reply) => {
+      const { id } = images.get(imageId(request.params.id));
+      const { cpu, memMb } = request.body;
+      await vms.warm({ imageId: id, cpus: cpu, memoryMiB: memMb });
       return sendNothing(reply);
     },
   );

@@ -82,6 +82,9 @@ export const forkBody = z
   .meta({ examples: [{ count: 2 }] });
 export type ForkBody = z.infer<typeof forkBody>;
 
+export const warmBody = z.object({ cpu: z.number(), memMb: z.number() }).meta({ examples: [{ cpu: 1, memMb: 256 }] });
+export type WarmBody = z.infer<typeof warmBody>;
+
 export const logsQuery = z.object({
   type: z.string().optional().describe('firecracker.log (default), firecracker.stdout.log or firecracker.stderr.log'),
   tail: z.number().optional().describe('Lines, 1 to 1000, default 200.'),

@@ -7,7 +7,7 @@ import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import type { Renewal, Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
-import { engineSpec, identityOf, launchStep, networkOf } from './host.ts';
+import { engineSpec, identityOf, launchStep, networkStep } from './host.ts';
 
 /** Milliseconds that a clone's first answer may take; it has nothing to boot. */
 const answerMs = 30_000;
@@ -88,7 +88,7 @@ export const pauseStep: Step<OperationContext> = {
 /** Puts the VM's own egress in place of none. */
 export const egressStep: Step<OperationContext> = {
   name: 'network',
-  run: ({ deps, vm }) => deps.network.attach(networkOf(vm)),
+  run: networkStep.run,
 };
 
 function isLarger({ vm, detail }: OperationContext): boolean {

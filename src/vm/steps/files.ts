@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, link, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
 import { exists, linkOnce, syncAll, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
@@ -8,7 +8,10 @@ import { linkMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
 import { baseName, isLayerName } from '../layout.ts';
 import { manifestText } from '../manifest.ts';
+import type { VmBoot } from '../model.ts';
 import type { Step } from '../run-steps.ts';
+
+const bytesPerMiB = 1024 * 1024;
 
 /** A fresh name for a disk layer. */
 export function newLayerName(): string {
@@ -16,36 +19,66 @@ export function newLayerName(): string {
 }
 
 /**
- * The VM's directory with hard links to what it starts from: the image's files, or the snapshot's. Links pin the very
- * files, so an image that is replaced or a snapshot that is removed later cannot take the ground from under a VM.
+ * The VM's directory with hard links to what it starts from: the files of its image, of its snapshot, or of its creator.
+ * Links pin the very files, so an image that is replaced or a snapshot that is removed later cannot take the ground from
+ * under a VM.
  */
 export const directoryStep: Step<OperationContext> = {
   name: 'directory',
-  async run({ deps: { layout, images }, vm, detail }) {
-    const dir = layout.dir(vm.id);
-    const run = layout.run(vm.id);
+  async run(context) {
+    const { deps, vm, detail } = context;
+    const dir = deps.layout.dir(vm.id);
+    const run = deps.layout.run(vm.id);
     await mkdir(run, { recursive: true });
     await chmod(dir, 0o711);
     await chmod(run, 0o700);
-    if (typeof detail.snapshotId === 'string') {
-      const source = layout.snapshot(detail.snapshotId);
-      for (const name of await snapshotFiles(source)) {
-        if (isDiskFile(name)) await linkOnce(join(source, name), join(dir, name));
-      }
-      if (detail.memory === 1) await linkMemory(source, dir);
-    } else {
-      const files = await images.files(vm.imageId ?? '');
-      await linkOnce(files.kernel, layout.kernel(vm.id));
-      await linkOnce(files.initrd, layout.initrd(vm.id));
-      await linkOnce(files.rootfs, join(dir, baseName));
-    }
+    if (typeof detail.snapshotId === 'string') await linkSnapshot(context, detail.snapshotId);
+    else await (vm.boot === null ? linkImage(context) : pinBoot(context, vm.boot));
+    for (const [index, { name, asset }] of vm.dataDisks.entries())
+      await deps.assets.pinDisk(name, asset, deps.layout.dataBase(vm.id, index));
+    await nameConsole(context);
   },
   async undo({ deps: { layout }, vm }) {
     await rm(layout.dir(vm.id), { recursive: true, force: true });
   },
 };
 
-/** An empty writable layer over the image's or the snapshot's disk. Removed with the directory. */
+async function linkSnapshot({ deps: { layout }, vm, detail }: OperationContext, snapshotId: string): Promise<void> {
+  const source = layout.snapshot(snapshotId);
+  const dir = layout.dir(vm.id);
+  for (const name of await snapshotFiles(source))
+    if (isDiskFile(name)) await linkOnce(join(source, name), join(dir, name));
+  if (detail.memory === 1) await linkMemory(source, dir);
+}
+
+async function linkImage({ deps: { layout, images }, vm }: OperationContext): Promise<void> {
+  const files = await images.files(vm.imageId ?? '');
+  await linkOnce(files.kernel, layout.kernel(vm.id));
+  await linkOnce(files.initrd, layout.initrd(vm.id));
+  await linkOnce(files.rootfs, join(layout.dir(vm.id), baseName));
+}
+
+async function pinBoot({ deps: { assets, layout }, vm }: OperationContext, boot: VmBoot): Promise<void> {
+  await assets.pin('the kernel', boot.kernel, layout.kernel(vm.id));
+  if (boot.initrd !== null) await assets.pin('the initramfs', boot.initrd, layout.initrd(vm.id));
+  const { name, asset } = vm.rootDisk;
+  if (asset !== null) await assets.pinDisk(name, asset, join(layout.dir(vm.id), baseName));
+}
+
+/** The creator's name for the console's log, as a link to it: names of Berth's own files are in other directories. */
+async function nameConsole({ deps: { engine, layout }, vm }: OperationContext): Promise<void> {
+  if (vm.consoleFile === null) return;
+  const dir = layout.console(vm.id);
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const name = join(dir, vm.consoleFile);
+  await rm(name, { force: true });
+  await symlink(relative(dir, engine.consoleLog(layout.run(vm.id))), name);
+}
+
+/**
+ * Empty writable layers: over the image's, the snapshot's or the creator's root disk, and over each data disk that is
+ * written to. Removed with the directory.
+ */
 export const diskStep: Step<OperationContext> = {
   name: 'disk',
   async run({ deps: { layout }, vm, detail }) {
@@ -55,15 +88,29 @@ export const diskStep: Step<OperationContext> = {
     await createOverlay({
       path: join(dir, layer),
       backing: below,
-      backingFormat: below === baseName ? 'raw' : 'qcow2',
+      backingFormat: below === baseName ? (vm.rootDisk.asset?.format ?? 'raw') : 'qcow2',
       // A guest whose memory is restored must find the disk it knows; it is told of more when it runs.
-      sizeBytes: (detail.memory === 1 ? Number(detail.belowDiskMiB) : vm.diskMiB) * 1024 * 1024,
+      sizeBytes: (detail.memory === 1 ? Number(detail.belowDiskMiB) : vm.diskMiB) * bytesPerMiB,
       uid: vm.uid,
       sync: false,
     });
+    const layers = [join(dir, layer)];
+    for (const [index, { readOnly, asset, sizeMiB }] of vm.dataDisks.entries()) {
+      if (readOnly) continue;
+      const path = layout.dataLayer(vm.id, index);
+      await createOverlay({
+        path,
+        backing: basename(layout.dataBase(vm.id, index)),
+        backingFormat: asset.format,
+        sizeBytes: sizeMiB * bytesPerMiB,
+        uid: vm.uid,
+        sync: false,
+      });
+      layers.push(path);
+    }
     const manifest = layout.manifest(vm.id);
     await writeFile(manifest, manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
-    await syncAll([join(dir, layer), manifest, dir, layout.vmsRoot]);
+    await syncAll([...layers, manifest, dir, layout.vmsRoot]);
   },
 };
 

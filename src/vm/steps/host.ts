@@ -1,39 +1,63 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
-import type { EngineVmSpec } from '../../engine/engine.ts';
+import type { EngineDisk, EngineVmSpec } from '../../engine/engine.ts';
 import type { GuestIdentity } from '../../guest/guest.ts';
-import type { VmNetwork } from '../../net/network.ts';
+import type { Network, VmNetwork } from '../../net/network.ts';
 import { forgetMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext, VmDependencies } from '../context.ts';
+import { kernelArgs, machineFor } from '../kernel-args.ts';
+import { dataDiskName, rootDiskName, type VmLayout } from '../layout.ts';
 import { readLogTail } from '../log-tail.ts';
 import { readManifest } from '../manifest.ts';
-import type { Vm } from '../model.ts';
+import type { DataDisk, Vm, VmNic } from '../model.ts';
 import type { Step } from '../run-steps.ts';
 
-export function networkOf(vm: Vm): VmNetwork {
-  return {
+/** What the network is asked for: one entry for each of the VM's interfaces, in their order. */
+export function networksOf(vm: Vm): readonly VmNetwork[] {
+  const addresses = vm.nics.map(addressesInUse);
+  return vm.nics.map(({ addresses: lease, families, rxLimit, txLimit }, index) => ({
     vmId: vm.id,
-    tap: vm.addresses.tap,
-    mac: vm.addresses.mac,
-    ipv4: vm.addresses.ipv4,
-    ipv6: vm.addresses.ipv6,
+    tap: lease.tap,
+    mac: lease.mac,
+    ipv4: lease.ipv4,
+    ipv6: lease.ipv6,
     uid: vm.uid,
     egress: vm.egress,
-  };
+    families,
+    otherAddresses: addresses.toSpliced(index, 1).flat(),
+    rxLimit,
+    txLimit,
+  }));
 }
 
-/** Rules and tap on the host. */
+function addressesInUse({ families, addresses: { ipv4, ipv6 } }: VmNic): readonly string[] {
+  return [...(families === 'ipv6' ? [] : [ipv4]), ...(families === 'ipv4' || ipv6 === null ? [] : [ipv6])];
+}
+
+/** Takes all of a VM's interfaces away: each is tried, whatever became of the others. */
+export async function detachNetworks(network: Network, vm: Vm): Promise<void> {
+  const failures: unknown[] = [];
+  for (const nic of networksOf(vm)) await network.detach(nic).catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Rules and taps on the host. */
 export const networkStep: Step<OperationContext> = {
   name: 'network',
-  run: ({ deps, vm }) => deps.network.attach(networkOf(vm)),
-  undo: ({ deps, vm }) => deps.network.detach(networkOf(vm)),
+  async run({ deps, vm }) {
+    for (const nic of networksOf(vm)) await deps.network.attach(nic);
+  },
+  undo: ({ deps, vm }) => detachNetworks(deps.network, vm),
 };
 
 export const detachStep: Step<OperationContext> = {
   name: 'network',
-  run: ({ deps, vm }) => deps.network.detach(networkOf(vm)),
-  check: async ({ deps, vm }) => !(await deps.network.attached(networkOf(vm))),
+  run: ({ deps, vm }) => detachNetworks(deps.network, vm),
+  async check({ deps, vm }) {
+    for (const nic of networksOf(vm)) if (await deps.network.attached(nic)) return false;
+    return true;
+  },
 };
 
 /** The VM's process. */
@@ -70,6 +94,7 @@ export const endStep: Step<OperationContext> = {
 /** Waits for the guest's first answer and makes it the machine it is to be. */
 export const guestStep: Step<OperationContext> = {
   name: 'guest',
+  needed: ({ vm }) => vm.guestChannel === 'required',
   async run({ deps, live, vm }) {
     const running = live.get(vm.id);
     if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
@@ -105,7 +130,7 @@ export const shutdownStep: Step<OperationContext> = {
       deps.log.warn({ err: error, vm: vm.id }, 'a VM process does not answer');
       return;
     }
-    const guest = live.get(vm.id)?.guest;
+    const guest = vm.guestChannel === 'required' ? live.get(vm.id)?.guest : undefined;
     if (guest) {
       const accepted = await withDeadline(guest.powerOff(), graceMs);
       if (accepted && (await deps.engine.waitForExit(vm.id, dir, graceMs))) return;
@@ -147,12 +172,20 @@ export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVm
     cpus: vm.cpus,
     memoryMiB: vm.memoryMiB,
     kernel: layout.kernel(vm.id),
-    initrd: layout.initrd(vm.id),
-    // Every character on an emulated serial line costs time; warnings still come through.
-    kernelArgs: ['quiet', '8250.nr_uarts=1', 'cryptomgr.notests'],
-    disks: [{ name: 'root', path: join(layout.dir(vm.id), manifest.layer), format: 'qcow2', readOnly: false }],
-    nics: [network.nic(networkOf(vm))],
-    machine: 'auto',
+    initrd: vm.boot !== null && vm.boot.initrd === null ? null : layout.initrd(vm.id),
+    kernelArgs: kernelArgs(vm, network.plan),
+    disks: [
+      {
+        name: rootDiskName,
+        path: join(layout.dir(vm.id), manifest.layer),
+        format: 'qcow2',
+        readOnly: vm.rootDisk.readOnly,
+        serial: vm.rootDisk.name,
+      },
+      ...vm.dataDisks.map((disk, index) => dataDisk(layout, vm, disk, index)),
+    ],
+    nics: networksOf(vm).map((nic, index) => ({ ...network.nic(nic), name: `net${index}` })),
+    machine: await machineFor(vm, layout.kernel(vm.id)),
     uid: vm.uid,
     limits: {
       cpuPercent: settings.cpuPercentPerCpu === null ? null : settings.cpuPercentPerCpu * vm.cpus,
@@ -161,21 +194,42 @@ export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVm
   };
 }
 
-/** What a VM's guest is told of itself. */
+function dataDisk(layout: VmLayout, vm: Vm, { name, readOnly, asset }: DataDisk, index: number): EngineDisk {
+  return {
+    name: dataDiskName(index),
+    ...(readOnly
+      ? { path: layout.dataBase(vm.id, index), format: asset.format }
+      : { path: layout.dataLayer(vm.id, index), format: 'qcow2' }),
+    readOnly,
+    serial: name,
+  };
+}
+
+/** What a VM's guest is told of itself. The way out is through the first interface. */
 export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
   const { plan } = deps.network;
-  const { ipv4, ipv6, mac } = vm.addresses;
+  const [first, ...further] = vm.nics.map(({ addresses: { mac, ipv4, ipv6 }, families, nameservers }, index) => {
+    const [has4, has6] = [families !== 'ipv6', families !== 'ipv4' && ipv6 !== null && plan.prefix6 !== null];
+    return {
+      mac,
+      ipv4: has4 ? `${ipv4}/${plan.prefix4}` : null,
+      gateway4: has4 && index === 0 ? plan.gateway4 : null,
+      ipv6: has6 ? `${ipv6}/${plan.prefix6}` : null,
+      gateway6: has6 && index === 0 ? plan.gateway6 : null,
+      nameservers: nameservers ?? plan.nameservers,
+    };
+  });
   return {
-    hostname: vm.name,
+    hostname: hostnameOf(vm.name),
     unixTimeMs: Date.now(),
     entropy: randomBytes(64),
-    network: {
-      mac,
-      ipv4: `${ipv4}/${plan.prefix4}`,
-      gateway4: plan.gateway4,
-      ipv6: ipv6 === null || plan.prefix6 === null ? null : `${ipv6}/${plan.prefix6}`,
-      gateway6: plan.gateway6,
-      nameservers: plan.nameservers,
-    },
+    network: first ?? null,
+    furtherNetworks: further,
   };
+}
+
+/** A VM's name as the name of a machine: letters, digits, dots and dashes, at most 63 of them. */
+function hostnameOf(name: string): string {
+  const host = name.replaceAll(/[^A-Za-z0-9.-]+/g, '-').slice(0, 63);
+  return /^[.-]*$/.test(host) ? 'vm' : host;
 }

@@ -3,14 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Admission } from '../../common/concurrency.ts';
-import type { Engine, EngineExit, EngineState } from '../../engine/engine.ts';
+import type { Engine, EngineExit, EngineState, EngineVmSpec } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
-import { createUserNetwork } from '../../net/user-network.ts';
+import { createBridgePlan } from '../../net/bridge-plan.ts';
+import type { Network } from '../../net/network.ts';
 import { LoadedMemories } from '../../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { SnapshotStore } from '../../store/snapshot-store.ts';
 import { VmStore } from '../../store/vm-store.ts';
+import { Assets } from '../assets.ts';
 import type { VmDependencies } from '../context.ts';
 import { VmLayout } from '../layout.ts';
 import type { Quotas } from '../model.ts';
@@ -26,6 +28,8 @@ export class FakeHost {
   readonly db: Database;
   /** What runs, by VM id. */
   readonly processes = new Map<string, EngineState>();
+  /** What the engine was last asked to start, by VM id. */
+  readonly specs = new Map<string, EngineVmSpec>();
   /** Calls that fail. */
   readonly failing = new Set<FakeCall>();
   /** Calls that wait for a promise before they go on. */
@@ -61,8 +65,9 @@ export class FakeHost {
       store: new VmStore(this.db),
       snapshots: new SnapshotStore(this.db),
       engine: this.#engine() as Engine,
-      network: createUserNetwork(),
+      network: this.#network() as Network,
       images: this.#images() as ImageStore,
+      assets: new Assets([join(this.home, 'image')]),
       layout: new VmLayout(this.home),
       memories: new LoadedMemories(0),
       guestClient: () => this.#guest() as GuestClient,
@@ -108,8 +113,10 @@ export class FakeHost {
     return {
       name: 'fake',
       fingerprint: async () => 'fake',
-      start: async ({ id }) => {
+      start: async (spec) => {
+        const { id } = spec;
         await this.#call('start');
+        this.specs.set(id, spec);
         this.processes.set(id, 'running');
       },
       observe: async (id) => {
@@ -132,6 +139,20 @@ export class FakeHost {
       consoleLog: (dir) => join(dir, 'console.log'),
       controlSocket: (dir) => join(dir, 'control.sock'),
       listLive: async () => new Map([...this.processes.keys()].map((id, index) => [id, index + 1])),
+    };
+  }
+
+  /** Leases of a bridge that nothing is plugged into. */
+  #network(): Partial<Network> {
+    return {
+      plan,
+      reconcile: async () => {},
+      verify: async () => [],
+      attach: async () => {},
+      detach: async () => {},
+      attached: async () => false,
+      nic: ({ tap, mac }) => ({ name: 'net', backend: { kind: 'tap', tap }, mac }),
+      traffic: async () => new Map(),
     };
   }
 
@@ -172,6 +193,11 @@ const image: Image = {
   rootfs: file,
   isDefault: true,
 };
+
+const plan = createBridgePlan({
+  ...{ bridge: 'berth0', address4: '172.16.0.1/16', address6: 'fd00::1/64' },
+  resolver: false,
+});
 
 const hello = { protocol: 1, bootId: 'boot', kernel: '6.1.0' };
 

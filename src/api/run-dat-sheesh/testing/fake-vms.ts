@@ -95,6 +95,8 @@ export class FakeVms implements VmService {
     return Promise.all(Array.from({ length: count }, () => this.create({ cpus, memoryMiB, egress })));
   }
 
+  async warm(): Promise<void> {}
+
   async start(id: string): Promise<Vm> {
     this.#require(id, ['created', 'stopped'], 'stopped');
     return this.force(id, { state: 'running' });

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { LoadedMemories } from './loaded-memories.ts';
+import { MemoryFileWriter } from './memory-file.ts';
+import { memoryFiles, writeMemoryManifest } from './memory-files.ts';
+
+const fingerprint = 'f';
+const mib = 1024 * 1024;
+
+describe('loaded memories', () => {
+  let root: string;
+  let memories: LoadedMemories;
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), 'berth-memories-'));
+    memories = new LoadedMemories(8 * mib);
+  });
+  afterEach(async () => {
+    await memories.close();
+    await rm(root, { recursive: true });
+  });
+
+  async function captured(name: string, content: Buffer): Promise<string> {
+    const dir = join(root, name);
+    const files = memoryFiles(dir);
+    await mkdir(dir);
+    await writeFile(files.state, `state of ${name}`);
+    await using writer = await MemoryFileWriter.create(files.memory, 2);
+    await writer.take(0, content);
+    const stateSha256 = createHash('sha256').update(`state of ${name}`).digest('hex');
+    await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: await writer.finish(null) });
+    return dir;
+  }
+
+  const read = (fd: number) => {
+    const bytes = Buffer.alloc(4);
+    readSync(fd, bytes, 0, 4, 0);
+    return bytes.toString();
+  };
+
+  it('are of the size of the guest memory, and nobody can change them', async () => {
+    const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
+    await memories.using(dir, fingerprint, async ({ memoryFd, stateFd }) => {
+      assert.equal(read(memoryFd), 'abcd');
+      assert.equal(read(stateFd), 'stat');
+      assert.equal(fstatSync(memoryFd).size, 2 * mib);
+      const again = openSync(`/proc/self/fd/${memoryFd}`, 'r+');
+      assert.throws(() => writeSync(again, 'x', 0), { code: 'EPERM' });
+      closeSync(again);
+    });
+  });
+
+  it('are refused under another fingerprint, and when a file is damaged', async () => {
+    const dir = await captured('one', Buffer.alloc(4096, 1));
+    const use = async () => assert.fail('must not be used');
+    await assert.rejects(memories.using(dir, 'other', use), { code: 'snapshot_mismatch' });
+    await writeFile(memoryFiles(dir).state, 'another state');
+    await assert.rejects(memories.using(dir, fingerprint, use), { code: 'snapshot_damaged' });
+    await writeFile(memoryFiles(dir).manifest, '{}');
+    await assert.rejects(new LoadedMemories(mib).using(dir, fingerprint, use), { code: 'snapshot_damaged' });
+    await assert.rejects(memories.using(join(root, 'none'), fingerprint, use), { code: 'snapshot_damaged' });
+  });
+
+  it('stay open for those who use them, whatever is forgotten meanwhile', async () => {
+    const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
+    await memories.using(dir, fingerprint, async ({ memoryFd }) => {
+      await memories.forget(dir);
+      assert.equal(read(memoryFd), 'abcd');
+    });
+  });
+
+  it('are loaded once, until there are too many', async () => {
+    const large = Buffer.alloc(mib, 1);
+    const small = new LoadedMemories(1.5 * mib);
+    const [one, two] = [await captured('one', large), await captured('two', large)];
+    await Promise.all([small.load(one), small.load(one)]);
+    // What is loaded is not read again: the file may even be gone.
+    await rm(memoryFiles(one).memory);
+    await small.using(one, fingerprint, async () => {});
+    await small.load(two);
+    await assert.rejects(
+      small.using(one, fingerprint, async () => {}),
+      { code: 'snapshot_damaged' },
+    );
+    await small.close();
+  });
+
+  it('that could not be loaded are tried again', async () => {
+    const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
+    const state = await open(memoryFiles(dir).state, 'r+');
+    await state.write('X', 0);
+    await assert.rejects(memories.load(dir), { code: 'snapshot_damaged' });
+    await state.write('s', 0);
+    await state.close();
+    await memories.using(dir, fingerprint, async ({ memoryFd }) => assert.equal(read(memoryFd), 'abcd'));
+  });
+});

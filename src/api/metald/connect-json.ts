@@ -25,11 +25,13 @@ export interface ConnectJsonOptions {
   readonly style: JsonStyle;
 }
 
+/** Answers a call. `text` is its message where that is not the body. */
 export async function serveConnectJson(
   call: Call,
   request: WireRequest,
   response: WireResponse,
   { authenticator, style }: ConnectJsonOptions,
+  text?: string,
 ): Promise<void> {
   let status = 200;
   let reply: unknown;
@@ -37,7 +39,7 @@ export async function serveConnectJson(
     const caller = await authenticator.authenticate(headersOf(request));
     requireVersion(request);
     const timeoutMs = timeoutOf(request);
-    const message = readJson(call.input, await readText(request));
+    const message = readJson(call.input, text ?? (await readText(request)));
     const result = call.run(message, caller);
     const output = result instanceof Promise ? await within(result, timeoutMs) : result;
     reply = writeJson(call.output, output, style);
@@ -76,7 +78,7 @@ function within<T>(result: Promise<T>, timeoutMs: number | null): Promise<T> {
 
 async function send(request: WireRequest, response: WireResponse, status: number, text: string): Promise<void> {
   const headers: Record<string, string | number> = {
-    'content-type': status === 200 ? (request.headers['content-type'] ?? 'application/json') : 'application/json',
+    'content-type': (status === 200 && request.headers['content-type']) || 'application/json',
     'accept-encoding': 'gzip',
   };
   let body: string | Buffer = text;

@@ -29,6 +29,9 @@ const aliases: readonly (readonly [alias: string, prefix: string])[] = [
 
 const reflectionPath = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
 
+/** What the reference shows curl for a first try. */
+const listPath = '/v1/vms';
+
 const jsonType = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const otherTypes = /^application\/(?:proto|grpc(?:-web)?(?:\+(?:proto|json))?)\s*$/i;
 const acceptPost =
@@ -43,14 +46,16 @@ export function createRoutes(options: RouteOptions): WireHandler {
     const startedAt = performance.now();
     response.on('close', () => metrics.answered(request.method ?? '', response.statusCode, startedAt));
     const path = pathOf(request);
+    const answer = (call: Call, text?: string) =>
+      serveConnectJson(call, request, response, options, text).catch((error: unknown) => giveUp(response, error, log));
     try {
+      if (path === listPath && request.method === 'GET') return void answer(calls.listVms, '{}');
       if (!byPath.has(path)) return pages.serve(path, request, response);
       if (request.method !== 'POST') return end(response, 405, { allow: 'POST' });
       const type = request.headers['content-type'] ?? '';
       const call = byPath.get(path);
-      if (call && jsonType.test(type)) {
-        serveConnectJson(call, request, response, options).catch((error: unknown) => giveUp(response, error, log));
-      } else if (otherTypes.test(type)) {
+      if (call && jsonType.test(type)) void answer(call);
+      else if (otherTypes.test(type)) {
         request.url = path;
         protocols(request, response);
       } else end(response, 415, { 'accept-post': acceptPost });

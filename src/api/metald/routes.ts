@@ -4,7 +4,7 @@ import type { Log } from '../../common/log.ts';
 import type { Authenticator } from './auth.ts';
 import type { Call, CallTable } from './calls.ts';
 import { serveConnectJson } from './connect-json.ts';
-import type { JsonStyle } from './json.ts';
+import { type JsonStyle, JsonWriter } from './json.ts';
 import type { ApiMetrics } from './metrics.ts';
 import type { OpenPages } from './open-pages.ts';
 import type { WireHandler, WireRequest, WireResponse } from './server.ts';
@@ -39,6 +39,7 @@ const acceptPost =
   'application/grpc-web+proto, application/json, application/json; charset=utf-8, application/proto';
 
 export function createRoutes(options: RouteOptions): WireHandler {
+  const json = { ...options, writer: new JsonWriter(options.style) };
   const { calls, protocols, pages, metrics, log } = options;
   const byPath = new Map<string, Call | null>(Object.values(calls).map((call) => [call.path, call]));
   if (options.reflection) byPath.set(reflectionPath, null);
@@ -47,7 +48,7 @@ export function createRoutes(options: RouteOptions): WireHandler {
     response.on('close', () => metrics.answered(request.method ?? '', response.statusCode, startedAt));
     const path = pathOf(request);
     const answer = (call: Call, text?: string) =>
-      serveConnectJson(call, request, response, options, text).catch((error: unknown) => giveUp(response, error, log));
+      serveConnectJson(call, request, response, json, text).catch((error: unknown) => giveUp(response, error, log));
     try {
       if (path === listPath && request.method === 'GET') return void answer(calls.listVms, '{}');
       if (!byPath.has(path)) return pages.serve(path, request, response);

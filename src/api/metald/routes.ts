@@ -13,8 +13,8 @@ export interface RouteOptions {
   readonly calls: CallTable;
   readonly authenticator: Authenticator;
   readonly style: JsonStyle;
-  /** Answers what is not Connect in JSON. */
-  readonly protocols: WireHandler;
+  /** Makes what answers that is not Connect in JSON; called once, when it is needed. */
+  readonly protocols: () => Promise<WireHandler>;
   readonly reflection: boolean;
   readonly pages: OpenPages;
   readonly metrics: ApiMetrics;
@@ -40,7 +40,8 @@ const acceptPost =
 
 export function createRoutes(options: RouteOptions): WireHandler {
   const json = { ...options, writer: new JsonWriter(options.style) };
-  const { calls, protocols, pages, metrics, log } = options;
+  const { calls, pages, metrics, log } = options;
+  let protocols: Promise<WireHandler> | null = null;
   const byPath = new Map<string, Call | null>(Object.values(calls).map((call) => [call.path, call]));
   if (options.reflection) byPath.set(reflectionPath, null);
   return (request, response) => {
@@ -58,7 +59,8 @@ export function createRoutes(options: RouteOptions): WireHandler {
       if (call && jsonType.test(type)) void answer(call);
       else if (otherTypes.test(type)) {
         request.url = path;
-        protocols(request, response);
+        protocols ??= options.protocols();
+        protocols.then((serve) => serve(request, response)).catch((error: unknown) => giveUp(response, error, log));
       } else end(response, 415, { 'accept-post': acceptPost });
     } catch (error) {
       giveUp(response, error, log);

@@ -7,6 +7,7 @@ import { serveConnectJson } from './connect-json.ts';
 import { type JsonStyle, JsonWriter } from './json.ts';
 import type { ApiMetrics } from './metrics.ts';
 import type { OpenPages } from './open-pages.ts';
+import type { ServeProtocols } from './protocols.ts';
 import type { WireHandler, WireRequest, WireResponse } from './server.ts';
 
 export interface RouteOptions {
@@ -14,7 +15,7 @@ export interface RouteOptions {
   readonly authenticator: Authenticator;
   readonly style: JsonStyle;
   /** Makes what answers that is not Connect in JSON; called once, when it is needed. */
-  readonly protocols: () => Promise<WireHandler>;
+  readonly protocols: () => Promise<ServeProtocols>;
   readonly reflection: boolean;
   readonly pages: OpenPages;
   readonly metrics: ApiMetrics;
@@ -41,7 +42,7 @@ const acceptPost =
 export function createRoutes(options: RouteOptions): WireHandler {
   const json = { ...options, writer: new JsonWriter(options.style) };
   const { calls, pages, metrics, log } = options;
-  let protocols: Promise<WireHandler> | null = null;
+  let protocols: Promise<ServeProtocols> | null = null;
   const byPath = new Map<string, Call | null>(Object.values(calls).map((call) => [call.path, call]));
   if (options.reflection) byPath.set(reflectionPath, null);
   return (request, response) => {
@@ -58,9 +59,10 @@ export function createRoutes(options: RouteOptions): WireHandler {
       const call = byPath.get(path);
       if (call && jsonType.test(type)) void answer(call);
       else if (otherTypes.test(type)) {
-        request.url = path;
         protocols ??= options.protocols();
-        protocols.then((serve) => serve(request, response)).catch((error: unknown) => giveUp(response, error, log));
+        protocols
+          .then((serve) => serve(request, response, path))
+          .catch((error: unknown) => giveUp(response, error, log));
       } else end(response, 415, { 'accept-post': acceptPost });
     } catch (error) {
       giveUp(response, error, log);

@@ -24,6 +24,8 @@ const env = {
 /** The paths of the examples; a link, so that what is behind them is this test's own. */
 const assets = '/assets';
 
+const sandbox = { cpu: { vcpu_count: 1 }, memory: { size_bytes: 268_435_456 }, boot: { kernel_path: 'image:sandbox' } };
+
 let daemon: TestDaemon;
 let assetDirectory: string;
 
@@ -36,6 +38,9 @@ before(async () => {
   await rm(assets, { force: true });
   await symlink(assetDirectory, assets);
   daemon = await startDaemon({ env });
+  // An image's initramfs is made when a VM first asks for it.
+  await call('CreateVm', { vm_id: 'first', config: sandbox });
+  await call('DeleteVm', { vm_id: 'first' });
   await copyFile(join(daemon.home, 'images/sandbox/initrd'), join(assetDirectory, 'initrd'));
 });
 after(async () => {
@@ -92,8 +97,6 @@ const exampleConfig = `{
   "console": { "type": "VIRTIO_CONSOLE", "output_file": "/tmp/vm-console.log" },
   "metadata": { "name": "my-vm", "project": "test" }
 }`;
-
-const sandbox = { cpu: { vcpu_count: 1 }, memory: { size_bytes: 268_435_456 }, boot: { kernel_path: 'image:sandbox' } };
 
 describe('the examples of the reference', () => {
   const vm = JSON.stringify({ vm_id: 'vm_1234567890' });

@@ -126,6 +126,11 @@ export const settings = {
   'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),
   'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),
   'run_dat_sheesh.admin_password': setting(z.string(), '', 'password of the administrator', true),
+  'run_dat_sheesh.trusted_proxies': setting(
+    list,
+    [],
+    'addresses and CIDRs of reverse proxies whose X-Forwarded-* headers are believed',
+  ),
   'run_dat_sheesh.max_exec_timeout_ms': setting(count(1, maxSeconds * 1000), 120_000, 'longest timeoutMs of exec'),
   'run_dat_sheesh.max_run_timeout_ms': setting(
     count(1, maxSeconds * 1000),
@@ -137,6 +142,7 @@ export const settings = {
   'run_dat_sheesh.rate_run': setting(count(), 60, 'run-ts, and run-js, a minute; 0: no limit'),
   'run_dat_sheesh.rate_upload': setting(count(), 30, 'file uploads a minute; 0: no limit'),
   'run_dat_sheesh.rate_download': setting(count(), 60, 'file downloads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_login': setting(count(), 10, 'log-ins a minute from one address; 0: no limit'),
   'run_dat_sheesh.rate_other': setting(count(), 120, 'all other calls together a minute; 0: no limit'),
   'metald.json': setting(
     z.enum(['spec', 'proto']),

@@ -87,6 +87,7 @@ export async function startDaemon(config: Config, { announce, beforeReady }: Dae
       others: config['run_dat_sheesh.rate_other'],
     },
     spoolDirectory,
+    trustProxy: config['run_dat_sheesh.trusted_proxies'],
     log: log.child({ room: 'run-dat-sheesh' }),
   });
   stack.defer(() => app.close());

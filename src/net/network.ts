@@ -119,9 +119,6 @@ export interface Network {
   /** What went through the taps, by their names, since they were made; those that are not there are left out. */
   traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>>;
 
-  /** Names of tap devices on the host that carry our prefix. */
-  listTaps(): Promise<readonly string[]>;
-
   /** What the host offers and lacks, for `berth doctor`: one line each. */
   diagnose(): Promise<
     readonly { readonly check: string; readonly ok: boolean; readonly detail: string; readonly advice: string }[]
@@ -130,6 +127,6 @@ export interface Network {
   /** Lets go of the resolver process; bridge, taps and rules stay for running VMs. */
   close(): Promise<void>;
 
-  /** Removes bridge, taps, rules and resolver: the host as it was. */
+  /** Removes bridge, taps, rules and resolver, and turns off what this network turned on: the host as it was. */
   teardown(): Promise<void>;
 }

@@ -84,10 +84,6 @@ class UserNetwork implements Network {
     return new Map();
   }
 
-  async listTaps(): Promise<readonly string[]> {
-    return [];
-  }
-
   async diagnose(): ReturnType<Network['diagnose']> {
     return [
       {

@@ -5,7 +5,6 @@ import type { Attestor } from '../attest/attest.ts';
 import type { KeyProviderInfo } from '../attest/key-provider.ts';
 import { findSystemEvent, isSystemReady, systemEvents } from '../attest/system-events.ts';
 import { attestedInfo } from '../attest/tcb-info.ts';
-import { encodeAppInfo } from '../attest/tls/app-info.ts';
 import { type CertificateSigner, issueTlsKey, LocalSigner, type TlsKeyContext } from '../attest/tls/tls-key.ts';
 import type { Agent } from './agent.ts';
 import { Docker } from './docker.ts';
@@ -44,7 +43,10 @@ export async function assembleAgent(options: AgentOptions): Promise<Agent> {
   const { name, id } = keys.keyProvider;
   await measureUpTo(null, options, { name, id });
 
-  const appInfo = async () => encodeAppInfo(await attestedInfo(attestor, compose));
+  const appInfo = async () => {
+    const { encodeAppInfo } = await import('../attest/tls/app-info.ts');
+    return encodeAppInfo(await attestedInfo(attestor, compose));
+  };
   const tls: TlsKeyContext = {
     signer: (await options.signer(keys, appInfo)) ?? localSigner(keys, appInfo),
     attest: (reportData) => attestor.attest(reportData, { stripped: true }),

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
-import { CommandError, runCommand } from '../common/command.ts';
 import type { NetworkInformation } from './protocol/guest-api.ts';
 
 /** Interfaces that are told of: the app's tunnel and network cards, no bridges of containers. */
@@ -48,6 +47,8 @@ async function counter(name: string, what: string): Promise<bigint> {
 }
 
 async function wireguard(): Promise<string> {
+  // Starting programs is a module of its own, which nothing else here needs.
+  const { CommandError, runCommand } = await import('../common/command.ts');
   try {
     return (await runCommand('wg', [], { timeoutMs: 5000, maxOutputBytes: 64 * 1024 })).stdout;
   } catch (error) {

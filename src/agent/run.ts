@@ -5,7 +5,6 @@ import { parseAppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
-import { runCommand } from '../common/command.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
 import { readIdentity } from './instance-info.ts';
@@ -85,6 +84,7 @@ async function kmsSigner({ keyProvider, caCert }: AppKeys, { vmConfig }: SysConf
 function shutDownBy([command, ...args]: readonly string[]): (() => Promise<void>) | null {
   if (command === undefined) return null;
   return async () => {
+    const { runCommand } = await import('../common/command.ts');
     await runCommand(command, args);
   };
 }

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { type AddressInfo, createConnection, type ListenOptions } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError } from '../common/errors.ts';
+import { exists } from '../common/files.ts';
 
 /** Bytes that the kernel has for the path of a unix socket. */
 const maxSocketPath = 107;
@@ -51,7 +52,8 @@ function listen(server: Server, options: ListenOptions): Promise<void> {
   return promise;
 }
 
-function answers(path: string): Promise<boolean> {
+async function answers(path: string): Promise<boolean> {
+  if (!(await exists(path))) return false;
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = createConnection(path);
   socket.once('connect', () => resolve(true));

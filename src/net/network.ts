@@ -128,9 +128,6 @@ export interface Network {
    */
   onNextPacket(taps: readonly string[], callback: () => void): Promise<() => void>;
 
-  /** Names of tap devices on the host that carry our prefix. */
-  listTaps(): Promise<readonly string[]>;
-
   /** What the host offers and lacks, for `berth doctor`: one line each. */
   diagnose(): Promise<
     readonly { readonly check: string; readonly ok: boolean; readonly detail: string; readonly advice: string }[]
@@ -139,6 +136,6 @@ export interface Network {
   /** Lets go of the resolver process; bridge, taps and rules stay for running VMs. */
   close(): Promise<void>;
 
-  /** Removes bridge, taps, rules and resolver: the host as it was. */
+  /** Removes bridge, taps, rules and resolver, and turns off what this network turned on: the host as it was. */
   teardown(): Promise<void>;
 }

@@ -88,10 +88,6 @@ class UserNetwork implements Network {
     return () => {};
   }
 
-  async listTaps(): Promise<readonly string[]> {
-    return [];
-  }
-
   async diagnose(): ReturnType<Network['diagnose']> {
     return [
       {

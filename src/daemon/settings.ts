@@ -135,6 +135,11 @@ export const settings = {
   'template.loaded_mib': setting(count(), 2048, 'host memory for templates and snapshots that VMs are cloned from'),
   'template.waiting': setting(count(0, 16), 1, 'processes that wait for the next clone of the template used last'),
   'template.ready': setting(count(0, 64), 0, 'clones of the template used last that stand ready, paused'),
+  'parking.idle_seconds': setting(
+    count(0, maxSeconds),
+    0,
+    'idle time after which a VM stands still until it is used; 0: never',
+  ),
   'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size'),
   'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),
   'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),

@@ -21,6 +21,7 @@ import {
   witnessElement,
 } from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
+import { TapWatch } from './tap-watch.ts';
 import { readTraffic } from './traffic.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
 
@@ -58,6 +59,7 @@ class BridgeNetwork implements Network {
   readonly #settings: RulesetSettings;
   readonly #host: BridgeHost;
   readonly #resolver: Resolver | null;
+  readonly #tapWatch: TapWatch;
   readonly #log: Log;
   readonly #sysctlMemo: string;
   readonly #serial = new Serial<'host'>();
@@ -77,6 +79,7 @@ class BridgeNetwork implements Network {
     this.#host = new BridgeHost(bridge, this.plan);
     this.#log = log;
     this.#sysctlMemo = join(stateDir, 'sysctl.json');
+    this.#tapWatch = new TapWatch(log);
     this.#resolver =
       resolver === false
         ? null
@@ -171,13 +174,19 @@ class BridgeNetwork implements Network {
     return readTraffic(taps);
   }
 
+  /** Whatever goes out through a tap is for its VM, since the packet filter drops the rest: nothing has to be read. */
+  onNextPacket(taps: readonly string[], callback: () => void): Promise<() => void> {
+    return this.#tapWatch.onNextPacket(taps, callback);
+  }
+
   diagnose(): ReturnType<Network['diagnose']> {
     return diagnoseBridge(this.#settings);
   }
 
   /** VMs that run on keep their resolver; without any it ends too. */
-  close(): Promise<void> {
-    return this.#serial.run('host', async () => {
+  async close(): Promise<void> {
+    await this.#tapWatch.close();
+    await this.#serial.run('host', async () => {
       // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
       const idle = this.#vms !== null && ![...this.#vms.values()].some(hasEgress);
       await (idle ? this.#resolver?.stop() : this.#resolver?.release());
@@ -186,6 +195,7 @@ class BridgeNetwork implements Network {
 
   teardown(): Promise<void> {
     return this.#change('tear down', async () => {
+      await this.#tapWatch.close();
       await this.#resolver?.stop();
       await this.#host.removeOtherTaps(new Set());
       await this.#host.removeBridge();

@@ -84,6 +84,10 @@ class UserNetwork implements Network {
     return new Map();
   }
 
+  async onNextPacket(): Promise<() => void> {
+    return () => {};
+  }
+
   async diagnose(): ReturnType<Network['diagnose']> {
     return [
       {

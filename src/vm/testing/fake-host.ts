@@ -83,6 +83,7 @@ export class FakeHost {
         memoryOverheadMiB: null,
         templates: { build: false, budgetBytes: 0 },
         spares: { waiting: 0, ready: 0 },
+        parkAfterSeconds: 0,
         get diskReserveMiB() {
           return reserve();
         },

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate as tick } from 'node:timers/promises';
 import fc from 'fast-check';
 import { ParkingLot } from './testing/parking-lot.ts';
 
@@ -25,7 +26,7 @@ describe('a parked VM', () => {
     const lot = new ParkingLot(atOnce);
     await lot.parking.park(lot.id);
     assert.equal(lot.packet(), true);
-    await lot.parking.wake(lot.id);
+    await lot.parking.close();
     assert.equal(lot.process, 'running');
     await lot.parking.park(lot.id);
     assert.equal(lot.process, 'paused');
@@ -53,6 +54,24 @@ describe('a parked VM', () => {
     lot.failing.clear();
     assert.equal(await lot.request(), true);
     assert.equal(lot.noted, false);
+    // The requests that were refused are over.
+    await lot.parking.park(lot.id);
+    assert.equal(lot.process, 'paused');
+  });
+
+  it('is not watched any more once it goes on', async () => {
+    const lot = new ParkingLot(atOnce);
+    await lot.parking.park(lot.id);
+    assert.equal(lot.isWatched, true);
+    await lot.request();
+    assert.equal(lot.isWatched, false);
+  });
+
+  it('is not watched any more once its process ends', async () => {
+    const lot = new ParkingLot(atOnce);
+    await lot.parking.park(lot.id);
+    await lot.restart();
+    assert.equal(lot.isWatched, false);
   });
 });
 
@@ -86,8 +105,8 @@ describe('a VM is not parked', () => {
       lot.failing.add(call);
       await assert.rejects(lot.parking.park(lot.id));
       lot.failing.clear();
-      assert.equal(await lot.request(), true);
       assert.deepEqual([lot.process, lot.noted, lot.records.get(lot.id).parked], ['running', false, false]);
+      assert.equal(await lot.request(), true);
       assert.deepEqual(lot.violations, []);
     });
   }
@@ -100,8 +119,8 @@ describe('after a restart of the daemon', () => {
       await before.parking.park(before.id);
       const lot = await ParkingLot.after(before);
       assert.deepEqual([lot.process, lot.records.get(lot.id).parked], ['paused', true]);
-      await lot[use]();
-      await lot.parking.wake(lot.id);
+      assert.equal(await lot[use](), true);
+      await lot.parking.close();
       assert.deepEqual([lot.process, lot.noted, lot.knowsTime], ['running', false, true]);
     }
   });
@@ -136,7 +155,7 @@ describe('whatever comes between', () => {
         assert.deepEqual(await last, [true, true]);
         assert.equal(lot.process, 'running');
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
@@ -162,7 +181,7 @@ describe('whatever comes between', () => {
           assert.deepEqual([lot.process, lot.records.get(lot.id).parked], ['running', false]);
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
@@ -180,7 +199,10 @@ describe('whatever comes between', () => {
             if (isKilled) await never;
           });
           start(lot, actions);
-          for (let step = 0; step < steps && scheduler.count() > 0; step++) await scheduler.waitOne();
+          for (let step = 0; step < steps; step++) {
+            await tick();
+            if (scheduler.count() > 0) await scheduler.waitOne();
+          }
           isKilled = true;
           await scheduler.waitIdle();
           fc.pre(lot.process !== 'absent');
@@ -195,7 +217,7 @@ describe('whatever comes between', () => {
           assert.deepEqual(next.violations, []);
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 

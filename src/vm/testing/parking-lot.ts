@@ -65,6 +65,11 @@ export class ParkingLot {
     return lot;
   }
 
+  /** Whether the host looks for packets for the VM. */
+  get isWatched(): boolean {
+    return this.#onPacket !== null;
+  }
+
   /** Runs tasks as operations on the VM: one after another. */
   exclusive<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(task);

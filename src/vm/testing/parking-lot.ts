@@ -33,16 +33,20 @@ export class ParkingLot {
   readonly #delay: (what: string) => Promise<void>;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(delay: (what: string) => Promise<void>, parkAfterSeconds = 0) {
+  /** Times as in a VM's record and in the host's settings. */
+  constructor(
+    delay: (what: string) => Promise<void>,
+    times: { readonly vm: number | null; readonly host: number } = { vm: null, host: 0 },
+  ) {
     this.#delay = delay;
-    this.records.put(sampleVm(1, { id: this.id, state: 'running', parkAfterSeconds }));
+    this.records.put(sampleVm(1, { id: this.id, state: 'running', parkAfterSeconds: times.vm }));
     this.parking = new Parking({
       deps: {
         engine: this.#engine() as Engine,
         network: this.#network() as Network,
         store: this.#store() as VmStore,
         layout: new VmLayout('/nowhere'),
-        settings: { parkAfterSeconds: 0 } as ParkingOptions['deps']['settings'],
+        settings: { parkAfterSeconds: times.host } as ParkingOptions['deps']['settings'],
         log: pino({ level: 'silent' }),
       },
       records: this.records,

@@ -1,5 +1,6 @@
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
+import { failpoint } from '../common/failpoint.ts';
 import type { EngineState } from '../engine/engine.ts';
 import type { GuestClient, GuestUse } from '../guest/guest.ts';
 import type { VmDependencies } from './context.ts';
@@ -165,7 +166,9 @@ export class Parking {
     try {
       await store.setParked(vm.id, true);
       this.#records.setParked(vm.id, true);
+      failpoint('park.note.after');
       await engine.pause(vm.id, layout.run(vm.id));
+      failpoint('park.stop.after');
     } catch (error) {
       log.warn({ err: error, vm: vm.id }, 'a VM could not be parked');
       await this.#goOn(vm, 'failure');
@@ -179,6 +182,7 @@ export class Parking {
     const { engine, layout, log, store } = this.#deps;
     const begun = performance.now();
     await engine.resume(vm.id, layout.run(vm.id));
+    failpoint('wake.go.after');
     try {
       await this.#guestOf(vm.id)?.setClock(clockMs);
     } catch (error) {
@@ -186,6 +190,7 @@ export class Parking {
       log.warn({ err: error, vm: vm.id }, 'a VM that was parked could not be told the time');
     }
     await store.setParked(vm.id, false);
+    failpoint('wake.note.after');
     this.#records.setParked(vm.id, false);
     vm.held = false;
     vm.unwatch?.();

@@ -5,6 +5,7 @@ import { benchBoot } from './boot.ts';
 import { benchClone } from './clone.ts';
 import { benchExec } from './exec.ts';
 import { benchMetald } from './metald.ts';
+import { benchParking } from './parking.ts';
 import { type Row, table } from './report.ts';
 
 /**
@@ -21,6 +22,7 @@ const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   clone: benchClone,
   exec: benchExec,
   metald: benchMetald,
+  parking: benchParking,
 };
 
 const words = process.argv.slice(2);

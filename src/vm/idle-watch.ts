@@ -29,8 +29,8 @@ export interface IdleWatchOptions<T extends WatchedVm> {
 }
 
 /**
- * Looks at the VMs that are to be parked when idle, now and then: one timer for all, and none while there is no such VM.
- * VMs are parked up to one period later than they might be.
+ * Looks at the VMs that are to be parked when idle, now and then: one timer for all, and none while no VM is awake. VMs are
+ * parked up to two periods later than they might be.
  */
 export class IdleWatch<T extends WatchedVm> {
   readonly #options: IdleWatchOptions<T>;
@@ -43,8 +43,9 @@ export class IdleWatch<T extends WatchedVm> {
 
   /** Sees to it that the next look is early enough for this VM. */
   expect(vm: T): void {
-    const limitMs = this.#limitMs(vm);
-    if (limitMs === null || this.#closed) return;
+    if (this.#closed) return;
+    // One that is not to be parked now may be later: what is kept ready for somebody becomes somebody's.
+    const limitMs = this.#limitMs(vm) ?? Number.POSITIVE_INFINITY;
     const delayMs = Math.min(Math.max(limitMs / 4, shortestPeriodMs), longestPeriodMs);
     const dueAt = performance.now() + delayMs;
     if (this.#timer !== null) {
@@ -86,9 +87,9 @@ export class IdleWatch<T extends WatchedVm> {
 
   async #look(): Promise<void> {
     const { deps, records, vms, onIdle } = this.#options;
+    for (const vm of vms()) if (!vm.held) this.expect(vm);
     const awake = [...vms()].filter((vm) => !vm.held && this.#limitMs(vm) !== null);
     if (awake.length === 0) return;
-    for (const vm of awake) this.expect(vm);
     const traffic = await deps.network.traffic(awake.flatMap(({ id }) => tapsOf(records.get(id))));
     // One after another: a look may take its time, and the daemon has better things to do.
     for (const vm of awake) {
@@ -114,9 +115,9 @@ export class IdleWatch<T extends WatchedVm> {
   }
 }
 
-/** A guest that does not speak with the host could not be told the time when it goes on. */
+/** Not one that nobody may see, nor one whose guest could not be told the time when it goes on. */
 export function canBeParked(vm: Vm): boolean {
-  return vm.guestChannel === 'required';
+  return vm.guestChannel === 'required' && !vm.hidden;
 }
 
 function packetsOf(vm: Vm, traffic: ReadonlyMap<string, Traffic>): number {

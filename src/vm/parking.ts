@@ -137,6 +137,7 @@ export class Parking {
   #end(vm: Followed): void {
     vm.open--;
     vm.idleness.use(performance.now());
+    this.#idle.expect(vm);
   }
 
   /** Does not wait for the VM's turn: an operation on one must not keep the others awake. */

@@ -53,8 +53,8 @@ export interface VmService {
   controlSocket(id: string): string;
 
   /**
-   * The guest of a running VM. Throws `vm_not_found`, `wrong_state` when it does not run, `guest_unavailable` when its
-   * channel is optional.
+   * The guest of a running VM; requests wake one that is parked. Throws `vm_not_found`, `wrong_state` when it does not run,
+   * `guest_unavailable` when its channel is optional.
    */
   guest(id: string): GuestClient;
 

@@ -125,6 +125,14 @@ describe('after a restart of the daemon', () => {
     }
   });
 
+  it('one that is held for lack of disk space is left alone', async () => {
+    const before = new ParkingLot(atOnce);
+    await before.parking.park(before.id);
+    before.process = 'stalled';
+    const lot = await ParkingLot.after(before);
+    assert.deepEqual([lot.process, lot.isWatched], ['stalled', false]);
+  });
+
   it('one that was being parked, or woken, runs and knows the time', async () => {
     const before = new ParkingLot(atOnce);
     await before.parking.park(before.id);

@@ -84,14 +84,15 @@ export class Parking {
 
   /**
    * Takes up what an earlier daemon left, once the VM is followed. One that is noted as parked but runs was just being
-   * parked or woken, and may have the wrong time.
+   * parked or woken, and may have the wrong time. One that the engine holds is not parked.
    */
   async restore(record: Vm, state: EngineState): Promise<void> {
     const vm = this.#followed.get(record.id);
-    if (!vm || !record.parked) return;
+    const isLeftToMe = record.parked && (state === 'paused' || state === 'running');
+    if (!vm || !isLeftToMe) return;
     vm.held = true;
     await this.#turns.run(vm.id, async () => {
-      if (state !== 'paused' || !(await this.#watch(vm))) await this.#goOn(vm, 'restart');
+      if (state === 'running' || !(await this.#watch(vm))) await this.#goOn(vm, 'restart');
     });
   }
 

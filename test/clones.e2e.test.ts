@@ -84,7 +84,7 @@ describe('clones', () => {
 
   it('are machines of their own', async () => {
     const vms = await Promise.all(Array.from({ length: count }, () => createVm(daemon)));
-    const identities = [];
+    const identities: { clock: number; before: number; after: number; own: string[] }[] = [];
     for (const { id } of vms) {
       const before = Date.now();
       const [clock = '', ...own] = (await output(daemon, id, ownThings)).trim().split('\n');

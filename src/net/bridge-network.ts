@@ -80,6 +80,7 @@ class BridgeNetwork implements Network {
     this.#log = log;
     this.#tapWatch = new TapWatch(log);
     this.#sysctlMemo = join(stateDir, 'sysctl.json');
+    this.#tapWatch = new TapWatch(log);
     this.#resolver =
       resolver === false
         ? null

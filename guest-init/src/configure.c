@@ -147,7 +147,7 @@ static void start(struct stream *stream, struct params params) {
   configuration->stream = stream;
   int malformed = identity_decode(&configuration->identity, params);
   if (malformed == 0 && configuration->identity.has_network) {
-    drivers_await(&configuration->wait, on_drivers);
+    drivers_await(&configuration->wait, DRIVERS_NETWORK, on_drivers);
   } else if (malformed == 0) {
     answer(stream, &configuration->identity);
   } else {

@@ -104,7 +104,7 @@ static void start_freeze(struct stream *stream, struct params params) {
   frozen = true;
   timer_start(&thaw_timer, limit_ms, on_freeze_over);
   waiting = stream;
-  drivers_await(&driver_wait, on_drivers);
+  drivers_await(&driver_wait, DRIVERS_ALL, on_drivers);
 }
 
 static void close_freeze(struct stream *stream) {

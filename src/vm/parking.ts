@@ -38,8 +38,8 @@ interface Followed {
  * Stops VMs that are idle, and lets them go on when a request to the guest or a packet for it comes. To everybody else a
  * parked VM is running.
  *
- * The record says so before the process stands still, and until it is known to go on: whatever ends the daemon in between,
- * no VM stands still that nobody would wake.
+ * The store says so before the process stands still, and until it is known to go on: whatever ends the daemon in between, no
+ * VM stands still that nobody would wake.
  */
 export class Parking {
   readonly #deps: ParkingOptions['deps'];
@@ -167,12 +167,14 @@ export class Parking {
     }
     try {
       await store.setParked(vm.id, true);
-      this.#records.setParked(vm.id, true);
       failpoint('park.note.after');
       await engine.pause(vm.id, layout.run(vm.id));
       failpoint('park.stop.after');
+      this.#records.setParked(vm.id, true);
     } catch (error) {
       log.warn({ err: error, vm: vm.id }, 'a VM could not be parked');
+      // It may stand still all the same, or do so later.
+      this.#records.setParked(vm.id, true);
       await this.#goOn(vm, 'failure');
       throw error;
     }

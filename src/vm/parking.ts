@@ -193,7 +193,12 @@ export class Parking {
       // The guest's own trouble; a request to it will tell of it.
       log.warn({ err: error, vm: vm.id }, 'a VM that was parked could not be told the time');
     }
-    await store.setParked(vm.id, false);
+    try {
+      await store.setParked(vm.id, false);
+    } catch (error) {
+      // As on a full disk. The next daemon finds a process that runs, and does not believe the note.
+      log.error({ err: error, vm: vm.id }, 'it could not be written that a VM is no longer parked');
+    }
     failpoint('wake.note.after');
     this.#records.setParked(vm.id, false);
     vm.held = false;

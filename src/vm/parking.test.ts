@@ -45,6 +45,14 @@ describe('a parked VM', () => {
     assert.equal(await lot.request(), true);
   });
 
+  it('goes on when that cannot be written', async () => {
+    const lot = new ParkingLot(atOnce);
+    await lot.parking.park(lot.id);
+    lot.failing.add('setParked');
+    assert.equal(await lot.request(), true);
+    assert.equal(lot.records.get(lot.id).parked, false);
+  });
+
   it('stays one, and refuses requests, for as long as it cannot be woken', async () => {
     const lot = new ParkingLot(atOnce);
     await lot.parking.park(lot.id);

@@ -38,8 +38,8 @@ interface Followed {
  * Stops VMs that are idle, and lets them go on when a request to the guest or a packet for it comes. To everybody else a
  * parked VM is running.
  *
- * The record says so before the process stands still, and until it is known to go on: whatever ends the daemon in between,
- * no VM stands still that nobody would wake.
+ * The store says so before the process stands still, and until it is known to go on: whatever ends the daemon in between, no
+ * VM stands still that nobody would wake.
  */
 export class Parking {
   readonly #deps: ParkingOptions['deps'];
@@ -167,12 +167,14 @@ export class Parking {
     }
     try {
       await store.setParked(vm.id, true);
-      this.#records.setParked(vm.id, true);
       failpoint('park.note.after');
       await engine.pause(vm.id, layout.run(vm.id));
       failpoint('park.stop.after');
+      this.#records.setParked(vm.id, true);
     } catch (error) {
       log.warn({ err: error, vm: vm.id }, 'a VM could not be parked');
+      // It may stand still all the same, or do so later.
+      this.#records.setParked(vm.id, true);
       await this.#goOn(vm, 'failure');
       throw error;
     }
@@ -191,7 +193,12 @@ export class Parking {
       // The guest's own trouble; a request to it will tell of it.
       log.warn({ err: error, vm: vm.id }, 'a VM that was parked could not be told the time');
     }
-    await store.setParked(vm.id, false);
+    try {
+      await store.setParked(vm.id, false);
+    } catch (error) {
+      // As on a full disk. The next daemon finds a process that runs, and does not believe the note.
+      log.error({ err: error, vm: vm.id }, 'it could not be written that a VM is no longer parked');
+    }
     failpoint('wake.note.after');
     this.#records.setParked(vm.id, false);
     vm.held = false;

@@ -49,7 +49,10 @@ export interface GuestIdentity {
 
 /** One thing done to make a guest the machine it is to be. */
 export interface GuestStep {
-  /** `clock`, `entropy`, `sessions`, `network`, `hostname`, `nameservers`, `machine-id`, `ssh-host-keys`, `random-seeds`, `disk`. */
+  /**
+   * `clock`, `entropy`, `sessions`, `thaw`, `network`, `hostname`, `nameservers`, `machine-id`, `ssh-host-keys`,
+   * `random-seeds` or `disk`.
+   */
   readonly name: string;
   /** `failed` is only told of what a machine can do without; other failures fail the whole. */
   readonly outcome: 'done' | 'skipped' | 'failed';

@@ -40,6 +40,8 @@ export async function demo(config: Config): Promise<void> {
           ...config,
           home,
           'network.mode': 'user',
+          // One VM is all there will be.
+          'template.build': false,
           'log.level': 'warn',
           'listen.run_dat_sheesh': '127.0.0.1:0',
           'listen.metald': '127.0.0.1:0',

@@ -38,6 +38,15 @@ export class Creation {
     this.#spares = new Spares(operations, snapshots, serial, reservations);
   }
 
+  /** Takes up in the background what an earlier daemon left; called once. */
+  resume(): void {
+    const { log } = this.#operations.deps;
+    this.templates.resume().then(
+      (template) => template && this.#spares.refill(template),
+      (error: unknown) => log.warn({ err: error }, 'the templates could not be taken up'),
+    );
+  }
+
   async create(request: CreateVm): Promise<Vm> {
     const snapshot = this.#snapshots.forCreate(request);
     if (snapshot) return this.#make(request, originOf(snapshot, request));

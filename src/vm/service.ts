@@ -89,6 +89,7 @@ export class Vms implements VmService {
       new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)),
     );
     vms.#reconciler.start();
+    vms.#creation.resume();
     return vms;
   }
 

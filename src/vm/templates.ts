@@ -76,6 +76,24 @@ export class Templates {
     if (!this.#snapshots.isHeld(template.id)) await this.#snapshots.remove(template);
   }
 
+  /**
+   * Takes up what an earlier daemon left: templates of images that are gone go too, and the one that was used last is read
+   * into memory. Resolves with that one, null when there is none.
+   */
+  async resume(): Promise<StoredSnapshot | null> {
+    const { images, layout, memories } = this.#operations.deps;
+    const templates = this.#snapshots.all().filter(({ role }) => role === 'template');
+    const isOrphan = ({ imageId }: StoredSnapshot) => imageId === null || images.find(imageId) === null;
+    for (const template of templates.filter(isOrphan)) await this.discard(template);
+    const latest = templates
+      .filter((template) => !isOrphan(template))
+      .sort((a, b) => lastUse(a).localeCompare(lastUse(b)))
+      .at(-1);
+    if (latest === undefined) return null;
+    await memories.load(layout.snapshot(latest.id));
+    return latest;
+  }
+
   /** Waits for what is being built; nothing new is begun. */
   async close(): Promise<void> {
     this.#closing = true;
@@ -90,7 +108,8 @@ export class Templates {
     if (!isPlain(request)) return null;
     const { imageId, cpus, memoryMiB } = request;
     const { images } = this.#operations.deps;
-    const image = imageId === undefined ? images.default() : images.get(imageId);
+    // One that is not there is the affair of whoever checks the request.
+    const image = imageId === undefined ? images.default() : images.find(imageId);
     return image?.kernel && image.rootfs ? { imageId: image.id, cpus, memoryMiB } : null;
   }
 
@@ -127,6 +146,8 @@ export class Templates {
     if (this.#closing) return;
     const vm = await this.#builder.create(shape);
     try {
+      // The image may have been replaced while its VM booted.
+      if ((await this.#key(shape)) !== key) return;
       // What every use of a VM needs is in its memory from now on.
       const guest = live.get(vm.id)?.guest;
       const exec = guest?.exec({ argv: ['/bin/sh', '-c', ':'], ...asNobody, timeoutMs: warmUpMs });
@@ -147,14 +168,16 @@ export class Templates {
     }
   }
 
-  /** Removes older templates of the same shape, then the least recently used ones that the budget does not hold. */
+  /** Removes older templates of the same shape and those of images that are gone, then the least recently used ones that the budget does not hold. */
   async #sweep(newest: StoredSnapshot, { imageId, cpus, memoryMiB }: TemplateShape): Promise<void> {
     const others = this.#snapshots
       .all()
       .filter(({ id, role }) => role === 'template' && id !== newest.id && !this.#snapshots.isHeld(id))
       .sort((a, b) => lastUse(a).localeCompare(lastUse(b)));
+    const { images } = this.#operations.deps;
     const isReplaced = (old: StoredSnapshot) =>
-      old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB;
+      (old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB) ||
+      images.find(old.imageId ?? '') === null;
     let bytes = others.reduce((sum, other) => sum + other.bytes, newest.bytes);
     for (const other of [...others.filter(isReplaced), ...others.filter((other) => !isReplaced(other))]) {
       if (!isReplaced(other) && bytes <= this.#operations.deps.settings.templates.budgetBytes) return;

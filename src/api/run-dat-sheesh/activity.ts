@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Log } from '../../common/log.ts';
 import type { VmEvent } from '../../vm/model.ts';
 import type { Activity, ActivityLog } from './ports.ts';
@@ -34,6 +35,7 @@ export class ActivityRecorder {
   readonly #store: ActivityLog;
   readonly #clock: () => number;
   readonly #log: Log;
+  #written: Promise<void> = Promise.resolve();
 
   constructor(store: ActivityLog, clock: () => number, log: Log) {
     this.#store = store;
@@ -43,12 +45,11 @@ export class ActivityRecorder {
 
   record(activity: NewActivity): void {
     const entry = { id: randomUUID(), createdAt: new Date(this.#clock()).toISOString(), ...activity };
-    // The reply to what is told of is written first, and the feed before the next request is looked at.
-    setImmediate(() => {
-      this.#store
-        .record(entry)
-        .catch((error: unknown) => this.#log.warn({ err: error, type: entry.type }, 'activity was not recorded'));
-    });
+    // The reply to what is told of is written first; whoever reads the feed waits for it.
+    this.#written = this.#written
+      .then(() => nextTurn())
+      .then(() => this.#store.record(entry))
+      .catch((error: unknown) => this.#log.warn({ err: error, type: entry.type }, 'activity was not recorded'));
   }
 
   recordVmEvent(event: VmEvent): void {
@@ -56,7 +57,8 @@ export class ActivityRecorder {
     if (activity !== null) this.record(activity);
   }
 
-  list(limit: number): Promise<readonly Activity[]> {
+  async list(limit: number): Promise<readonly Activity[]> {
+    await this.#written;
     return this.#store.list(limit);
   }
 }

@@ -75,19 +75,13 @@ export class BareCloner {
     const [socket, qmpSocket] = [join(dir, 'guest.sock'), join(dir, 'qmp.sock')];
     const files = { kernel: join(this.#template, 'vmlinux'), initrd: join(this.#template, 'initrd') };
     const args = bareArgs({
-      ...{ dir, disk, socket, files, kernelArgs: this.#kernelArgs },
+      ...{ dir, disk, socket, monitorSocket: qmpSocket, files, kernelArgs: this.#kernelArgs },
       memoryFile: join(this.#dir, 'memory'),
       tap,
     });
     await using state = await openFile(memoryFiles(this.#template).state, 'r');
     const waiting = ['-S', '-incoming', 'defer', '-global', 'migration.send-configuration=off'];
-    const monitor = [
-      '-chardev',
-      `socket,id=qmp,path=${qmpSocket},server=on,wait=off`,
-      '-mon',
-      'chardev=qmp,mode=control',
-    ];
-    const child = spawn('qemu-system-x86_64', [...args, ...waiting, ...monitor], {
+    const child = spawn('qemu-system-x86_64', [...args, ...waiting], {
       // The state has the descriptor that loadState names.
       stdio: ['ignore', 'ignore', 'inherit', 'ignore', state.fd],
     });

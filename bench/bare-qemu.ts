@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { createOverlay } from '../src/disk/qcow2.ts';
+import { QmpClient } from '../src/engine/qemu/qemu-qmp.ts';
 import { createGuestClient } from '../src/guest/client.ts';
 import type { GuestClient } from '../src/guest/guest.ts';
 import type { ImageFiles } from '../src/image/images.ts';
@@ -14,6 +15,8 @@ export interface BareVm {
   readonly guest: GuestClient;
   /** From just before QEMU is started, its disk ready, to the guest's first reply. */
   readonly firstReplyMs: number;
+  /** Runs a command of its monitor. */
+  control(command: 'stop' | 'cont'): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -28,19 +31,27 @@ export async function startBareVm(files: ImageFiles, kernelArgs: readonly string
   const { size: sizeBytes } = await stat(files.rootfs);
   await createOverlay({ path: disk, backing: 'base.ext4', backingFormat: 'raw', sizeBytes, uid: null });
   const socket = join(dir, 'guest.sock');
+  const monitorSocket = join(dir, 'qmp.sock');
   const started = performance.now();
-  const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, files, kernelArgs }), {
+  const child = spawn('qemu-system-x86_64', bareArgs({ dir, disk, socket, monitorSocket, files, kernelArgs }), {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const guest = createGuestClient(() => open(socket));
+  let monitor: QmpClient | null = null;
+  const control = async (command: string) => {
+    monitor ??= new QmpClient(monitorSocket);
+    await monitor.ready(5000);
+    await monitor.execute(command);
+  };
   const end = async () => {
     guest.close();
+    monitor?.close();
     await kill(child);
     await rm(dir, { recursive: true, force: true });
   };
   try {
     await guest.ready(120_000);
-    return { guest, firstReplyMs: performance.now() - started, end };
+    return { guest, firstReplyMs: performance.now() - started, control, end };
   } catch (error) {
     await end();
     throw error;
@@ -52,6 +63,7 @@ export interface BareArgs {
   readonly disk: string;
   /** Of the guest's channel. */
   readonly socket: string;
+  readonly monitorSocket: string;
   readonly files: Pick<ImageFiles, 'kernel' | 'initrd'>;
   readonly kernelArgs: readonly string[];
   /** A file to map as the guest's memory, privately; a boot has memory of its own. */
@@ -61,7 +73,7 @@ export interface BareArgs {
 }
 
 /** QEMU's arguments for a machine as the daemon makes them. */
-export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile, tap }: BareArgs): string[] {
+export function bareArgs({ dir, disk, socket, monitorSocket, files, kernelArgs, memoryFile, tap }: BareArgs): string[] {
   const size = `${smallVm.memMb}M`;
   const memory =
     memoryFile === undefined
@@ -74,6 +86,7 @@ export function bareArgs({ dir, disk, socket, files, kernelArgs, memoryFile, tap
     ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max,la57=off,svm=off', '-smp', '1', '-m', size],
     ...['-object', memory],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArgs.join(' ')],
+    ...['-chardev', `socket,id=qmp,path=${monitorSocket},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ...['-serial', `file:${join(dir, 'console.log')}`],
     ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
     ...['-device', 'virtio-balloon-device,id=balloon,deflate-on-oom=on'],

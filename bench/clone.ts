@@ -24,6 +24,13 @@ interface Starts {
  * request to its answer, `first result` until `true` has run by a second request.
  */
 export async function benchClone(): Promise<Row[]> {
+  const { rows, answers } = await benchTemplates();
+  rows.push(...(await spares(answers, 'WAITING', 'from a waiting process', { ratio: 1 })));
+  rows.push(...(await spares(answers, 'READY', 'from the ready pool', { ms: 25 })));
+  return rows;
+}
+
+async function benchTemplates(): Promise<{ readonly rows: Row[]; readonly answers: readonly number[] }> {
   const rows: Row[] = [];
   await using daemon = await startDaemon({ env: { BERTH_TEMPLATE_BUILD: 'true', BERTH_QUOTA_TOTAL_CPUS: '100' } });
   const booted = await timed(() => createVm(daemon));
@@ -63,12 +70,10 @@ export async function benchClone(): Promise<Row[]> {
       }),
     );
     rows.push(...(await bursts(daemon)));
-    rows.push(...(await spares(answers, 'WAITING', 'from a waiting process', { ratio: 1 })));
-    rows.push(...(await spares(answers, 'READY', 'from the ready pool', { ms: 25 })));
+    return { rows, answers };
   } finally {
     await cloner.remove();
   }
-  return rows;
 }
 
 async function inTurns(daemon: TestDaemon, cloner: BareCloner) {

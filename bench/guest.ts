@@ -20,7 +20,7 @@ export async function guestKernelArgs(daemon: TestDaemon, id: string): Promise<r
 }
 
 /** The files of the image that VMs are made from unless they ask for another. */
-export function imageFiles(daemon: TestDaemon): ImageFiles {
-  const image = join(daemon.home, 'images', 'sandbox');
+export function imageFiles({ home }: Pick<TestDaemon, 'home'>): ImageFiles {
+  const image = join(home, 'images', 'sandbox');
   return { kernel: join(image, 'vmlinux'), initrd: join(image, 'initrd'), rootfs: join(image, 'rootfs.ext4') };
 }

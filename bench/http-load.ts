@@ -1,5 +1,18 @@
 import autocannon from 'autocannon';
 
+/** What is sent, where it is not a GET. */
+export interface Call {
+  readonly method: 'POST';
+  readonly body: string;
+}
+
+interface LoadOptions {
+  readonly connections?: number;
+  readonly request?: Call;
+  /** Ends after so many requests instead of after a time. */
+  readonly amount?: number;
+}
+
 /**
  * Requests a second, mean of a bounded load that a thread of its own makes. Any reply that is not 2xx fails the run.
  */
@@ -7,10 +20,19 @@ export async function load(
   url: string,
   headers: Record<string, string>,
   seconds: number,
-  connections = 16,
+  { connections = 16, request, amount }: LoadOptions = {},
 ): Promise<number> {
-  const result = await autocannon({ url, headers, connections, duration: seconds, workers: 1 });
+  const started = performance.now();
+  const result = await autocannon({
+    url,
+    headers,
+    connections,
+    duration: seconds,
+    workers: 1,
+    ...(request === undefined ? {} : { method: request.method, body: request.body }),
+    ...(amount === undefined ? {} : { amount }),
+  });
   if (result.non2xx > 0 || result.errors > 0)
     throw new Error(`${url}: ${result.non2xx} replies that are not 2xx, ${result.errors} errors`);
-  return result.requests.average;
+  return amount === undefined ? result.requests.average : (amount * 1000) / (performance.now() - started);
 }

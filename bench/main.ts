@@ -4,6 +4,8 @@ import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
 import { benchClone } from './clone.ts';
 import { benchExec } from './exec.ts';
+import { benchMetald } from './metald.ts';
+import { benchParking } from './parking.ts';
 import { type Row, table } from './report.ts';
 
 /**
@@ -19,6 +21,8 @@ const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   boot: benchBoot,
   clone: benchClone,
   exec: benchExec,
+  metald: benchMetald,
+  parking: benchParking,
 };
 
 const words = process.argv.slice(2);

@@ -47,8 +47,8 @@ export interface TimesOptions {
   readonly ms: readonly number[];
   /** The same thing done in the plainest way, taken in turns with what is measured, so that both meet the same noise. */
   readonly floor?: { readonly what: string; readonly ms: readonly number[] };
-  /** Holds for the median. `ratio` is that of the medians. */
-  readonly atMost?: { readonly ms: number } | { readonly ratio: number };
+  /** Holds for the median, `p99Ms` for the 99th percentile. `ratio` is that of the medians. */
+  readonly atMost?: { readonly ms: number } | { readonly p99Ms: number } | { readonly ratio: number };
 }
 
 /**
@@ -79,6 +79,7 @@ export function times({ what, ms, floor, atMost }: TimesOptions): Row {
 
 function timesTarget(atMost: TimesOptions['atMost'], measured: Summary, ratio: number) {
   if (atMost === undefined) return { target: '', met: true };
+  if ('p99Ms' in atMost) return { target: `p99 at most ${atMost.p99Ms} ms`, met: measured.p99 <= atMost.p99Ms };
   return 'ms' in atMost
     ? { target: `p50 at most ${atMost.ms} ms`, met: measured.p50 <= atMost.ms }
     : { target: `p50 at most ${atMost.ratio} times the floor`, met: ratio <= atMost.ratio };

@@ -12,6 +12,15 @@ interface Renewed extends WireVm {
 }
 
 const count = 20;
+/** The clock in milliseconds, then what no two machines may have in common. */
+const ownThings = [
+  'date +%s%3N',
+  'od -An -tx1 -N16 /dev/urandom',
+  'cat /etc/machine-id',
+  'hostname',
+  'cat /sys/class/net/e*/address',
+  'cat /proc/sys/kernel/random/uuid',
+].join('; ');
 const env = { BERTH_TEMPLATE_BUILD: 'true', BERTH_QUOTA_TOTAL_CPUS: '64' };
 
 /** The directories of what VMs are cloned from. */
@@ -75,18 +84,12 @@ describe('clones', () => {
 
   it('are machines of their own', async () => {
     const vms = await Promise.all(Array.from({ length: count }, () => createVm(daemon)));
-    const identities = await Promise.all(
-      vms.map(async ({ id }) => {
-        const before = Date.now();
-        const text = await output(
-          daemon,
-          id,
-          'date +%s%3N; head -c 16 /dev/urandom | xxd -p; cat /etc/machine-id; hostname; cat /sys/class/net/e*/address; cat /proc/sys/kernel/random/uuid',
-        );
-        const [clock = '', ...own] = text.trim().split('\n');
-        return { clock: Number(clock), before, after: Date.now(), own };
-      }),
-    );
+    const identities: { clock: number; before: number; after: number; own: string[] }[] = [];
+    for (const { id } of vms) {
+      const before = Date.now();
+      const [clock = '', ...own] = (await output(daemon, id, ownThings)).trim().split('\n');
+      identities.push({ clock: Number(clock), before, after: Date.now(), own });
+    }
     for (const [n, { clock, before, after }] of identities.entries())
       assert.ok(clock > before - 50 && clock < after + 50, `clock ${n}: ${clock}, host ${before} to ${after}`);
     const [{ own: first } = { own: [] }] = identities;

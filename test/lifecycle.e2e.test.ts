@@ -43,6 +43,9 @@ describe('a VM', () => {
     const processes = (await traces(daemon.home)).processes;
     await daemon.kill();
     assert.deepEqual((await traces(daemon.home)).processes, processes);
+    const { code, stderr } = await runBerth(['teardown'], { BERTH_HOME: daemon.home });
+    assert.equal(code, 1);
+    assert.match(stderr, /1 VMs of \S+ run/);
     daemon = await daemon.restart();
     assert.equal(await vmState(daemon, vm.id), 'RUNNING');
     assert.equal(await output(daemon, vm.id, 'cat /proc/sys/kernel/random/boot_id'), before);
@@ -220,9 +223,21 @@ describe('daemons with different data directories', () => {
 
   it('refuse a directory that is in use', async () => {
     await using one = await startDaemon();
-    const { code, stderr } = await runBerth(['serve'], { BERTH_HOME: one.home });
-    assert.equal(code, 1);
-    assert.match(stderr, /another daemon uses/);
+    for (const command of ['serve', 'teardown']) {
+      const { code, stderr } = await runBerth([command], { BERTH_HOME: one.home });
+      assert.equal(code, 1);
+      assert.match(stderr, /another daemon uses/);
+    }
     await expectStatus(one, 200, 'GET', '/v1/vms');
+  });
+
+  it('leave nothing on the network of the host once they are torn down', async () => {
+    await using one = await startDaemon();
+    assert.match((await runCommand('nft', ['list', 'tables'])).stdout, /berth_berth0/);
+    await one.kill();
+    const { code, stderr } = await runBerth(['teardown'], { BERTH_HOME: one.home });
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch((await runCommand('nft', ['list', 'tables'])).stdout, /berth_berth0/);
+    assert.doesNotMatch((await runCommand('ip', ['link'])).stdout, /berth0/);
   });
 });

@@ -13,6 +13,7 @@
 
 #include "channel.h"
 #include "drivers.h"
+#include "exec.h"
 #include "fs_ops.h"
 #include "hello.h"
 #include "identity.h"
@@ -73,9 +74,9 @@ static void add_entropy(const struct identity *identity, struct report *report) 
 static void set_network(const struct identity *identity, struct report *report) {
   const char *problem = net_loopback();
   bool wanted = identity->has_network, unwanted = identity->renew && !wanted && net_is_set_up();
-  if (!problem && wanted) problem = net_apply(&identity->network);
+  if (!problem && wanted) problem = net_apply(&identity->network, !exec_happened());
   for (int i = 0; !problem && i < identity->further_count; i++) problem = net_apply_further(&identity->further[i]);
-  if (!problem && unwanted) problem = net_remove();
+  if (!problem && unwanted) problem = net_remove(!exec_happened());
   if (problem) {
     char detail[160];
     snprintf(detail, sizeof detail, "%s: %s", problem, strerror(errno));
@@ -98,7 +99,7 @@ static void become(const struct identity *identity, struct report *report) {
   if (identity->entropy_length > 0) add_entropy(identity, report);
   report_sessions(report);
   /* Else the files below would wait for ever. */
-  fs_thaw_now();
+  if (fs_thaw_now()) report_step(report, "thaw", STEP_DONE, "%s", "");
   if (identity->has_network || identity->renew) set_network(identity, report);
   if (identity->hostname[0]) files_hostname(identity, report);
   if (identity->has_network) files_nameservers(identity, report);
@@ -146,7 +147,7 @@ static void start(struct stream *stream, struct params params) {
   configuration->stream = stream;
   int malformed = identity_decode(&configuration->identity, params);
   if (malformed == 0 && configuration->identity.has_network) {
-    drivers_await(&configuration->wait, on_drivers);
+    drivers_await(&configuration->wait, DRIVERS_NETWORK, on_drivers);
   } else if (malformed == 0) {
     answer(stream, &configuration->identity);
   } else {

@@ -59,6 +59,8 @@ struct exec {
 
 static uint64_t exec_count;
 
+bool exec_happened(void) { return exec_count > 0; }
+
 static void kill_all(struct exec *exec) {
   /* Once the leader is reaped its number may belong to another process group. */
   cgroup_kill(exec->group, exec->exited ? 0 : exec->pid);

@@ -6,4 +6,7 @@
 /* Runs a program; the input and output bodies are frames (frames.h). */
 extern const struct operation exec_operation;
 
+/* Whether any program was run since the machine was booted. */
+bool exec_happened(void);
+
 #endif

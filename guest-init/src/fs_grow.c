@@ -12,10 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "report.h"
 #include "task.h"
 
 #define EXT4_MAGIC 0xef53
+#define EXT4_SUPERBLOCK_OFFSET 1024
+#define EXT4_SUPERBLOCK_SIZE 1024
+#define EXT4_INCOMPAT_64BIT 0x80u
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 /* A disk that was made larger tells so by an interrupt, which may come after the request. */
 #define DISK_WAIT_MS 5000
@@ -33,6 +37,22 @@ static uint64_t root_device_size(void) {
   uint64_t sectors = 0;
   for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) sectors = sectors * 10 + (uint64_t)(text[i] - '0');
   return sectors * 512;
+}
+
+static uint32_t little_endian(const uint8_t *bytes) {
+  return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+/* Blocks of the ext4 on a device, as its superblock says (Documentation/filesystems/ext4/super.rst); 0 when unknown. */
+static uint64_t ext4_blocks(const char *device) {
+  uint8_t superblock[EXT4_SUPERBLOCK_SIZE];
+  int fd = open(device, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = pread(fd, superblock, sizeof superblock, EXT4_SUPERBLOCK_OFFSET);
+  close(fd);
+  if (length != sizeof superblock || (superblock[0x38] | superblock[0x39] << 8) != EXT4_MAGIC) return 0;
+  bool wide = little_endian(superblock + 0x60) & EXT4_INCOMPAT_64BIT;
+  return little_endian(superblock + 0x4) | (wide ? (uint64_t)little_endian(superblock + 0x150) << 32 : 0);
 }
 
 static uint64_t await_device_size(uint64_t wanted) {
@@ -64,6 +84,9 @@ static void grow(uint64_t disk_bytes, struct report *report) {
     report_step(report, "disk", STEP_FAILED, "%s", strerror(errno));
   } else if (before.f_type != EXT4_MAGIC) {
     report_step(report, "disk", STEP_SKIPPED, "not ext4");
+  } else if (size / (uint64_t)before.f_bsize <= ext4_blocks(boot_root_device())) {
+    /* Asked first, because the kernel flushes the journal even where there is nothing to grow. */
+    report_step(report, "disk", STEP_SKIPPED, "%llu bytes", (unsigned long long)size);
   } else if (resize(size / (uint64_t)before.f_bsize) < 0 || statfs("/", &after) < 0) {
     report_step(report, "disk", STEP_FAILED, "%s", strerror(errno));
   } else {

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "drivers.h"
+#include "log.h"
 #include "loop.h"
 #include "task.h"
 
@@ -62,11 +64,12 @@ void fs_thaw_if_due(void) {
   task_detached(run_thaw);
 }
 
-void fs_thaw_now(void) {
-  if (!frozen) return;
+bool fs_thaw_now(void) {
+  if (!frozen) return false;
   thaw_due = frozen = false;
   timer_stop(&thaw_timer);
-  thaw();
+  if (thaw() < 0) log_line("cannot thaw the root file system: %s", strerror(errno));
+  return true;
 }
 
 static void on_freeze_over(struct timer *timer) {
@@ -101,7 +104,7 @@ static void start_freeze(struct stream *stream, struct params params) {
   frozen = true;
   timer_start(&thaw_timer, limit_ms, on_freeze_over);
   waiting = stream;
-  drivers_await(&driver_wait, on_drivers);
+  drivers_await(&driver_wait, DRIVERS_ALL, on_drivers);
 }
 
 static void close_freeze(struct stream *stream) {

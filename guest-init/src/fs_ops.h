@@ -12,7 +12,7 @@ extern const struct operation thaw_operation;
 void fs_thaw_soon(void);
 /* In a child process. */
 void fs_thaw_if_due(void);
-/* Here and now. */
-void fs_thaw_now(void);
+/* Here and now. Returns whether it was frozen. */
+bool fs_thaw_now(void);
 
 #endif

@@ -83,12 +83,13 @@ static void after_loading(pid_t loader, void (*next)(struct child *, int)) {
 
 static void on_late_loaded(struct child *child, int wait_status) {
   (void)child, (void)wait_status;
-  drivers_loaded();
+  drivers_loaded(DRIVERS_ALL);
   power_watch_button();
 }
 
 static void on_network_loaded(struct child *child, int wait_status) {
   (void)child, (void)wait_status;
+  drivers_loaded(DRIVERS_NETWORK);
   after_loading(modules_load_late(), on_late_loaded);
 }
 

@@ -24,6 +24,8 @@ static struct known_interface {
   uint8_t mac[6];
   bool prepared;
   bool is_up;
+  bool is_known; /* its addresses are those of `applied` */
+  struct net_config applied;
 } interface;
 
 static struct netlink_batch batch;
@@ -65,7 +67,7 @@ static void look(void *context, const struct nlmsghdr *message) {
 static bool find_interface(const uint8_t *mac) {
   const struct ifinfomsg any = {.ifi_family = AF_UNSPEC};
   struct search search = {.mac = mac};
-  interface.prepared = interface.is_up = false;
+  interface.prepared = interface.is_up = interface.is_known = false;
   if (netlink_dump(netlink_fd, RTM_GETLINK, &any, sizeof any, look, &search) < 0) return false;
   if (search.match > 0) {
     interface.index = search.match;
@@ -128,9 +130,26 @@ static void remove_address(void *context, const struct nlmsghdr *message) {
       netlink_attribute(&batch, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
 }
 
+static void remove_known(const struct net_address *address) {
+  if (!address->set) return;
+  const struct ifaddrmsg message = {.ifa_family = (uint8_t)address->family,
+                                    .ifa_prefixlen = address->prefix,
+                                    .ifa_index = (uint32_t)interface.index};
+  netlink_add(&batch, NULL, RTM_DELADDR, 0, &message, sizeof message);
+  netlink_attribute(&batch, IFA_LOCAL, address->bytes, net_address_length(address->family));
+}
+
 /* Starts the batch with the removal of the old addresses. -1 with errno. */
-static int begin_with_flush(void) {
+static int begin_with_flush(bool pristine) {
   const struct ifaddrmsg any = {.ifa_family = AF_UNSPEC};
+  if (pristine && interface.is_known) {
+    const struct net_address link_local = net_link_local(interface.applied.mac);
+    netlink_start(&batch);
+    remove_known(&interface.applied.addresses[0]);
+    remove_known(&interface.applied.addresses[1]);
+    if (interface.applied.addresses[1].set) remove_known(&link_local);
+    return 0;
+  }
   for (;;) {
     bool more = false;
     netlink_start(&batch);
@@ -183,8 +202,8 @@ static void add_addresses6(const struct net_config *config) {
   add_address("adding the link-local address", &link_local);
 }
 
-static const char *change(const struct net_config *config) {
-  if (begin_with_flush() < 0) return "removing old addresses";
+static const char *change(const struct net_config *config, bool pristine) {
+  if (begin_with_flush(pristine) < 0) return "removing old addresses";
   bool new_mac = memcmp(interface.mac, config->mac, 6) != 0;
   /* The addresses that are there when the interface comes up or changes its MAC are announced; IPv6 has none while it is down. */
   if (config->addresses[0].set) add_address("adding the IPv4 address", &config->addresses[0]);
@@ -194,8 +213,12 @@ static const char *change(const struct net_config *config) {
   set_default_route(AF_INET, &config->gateways[0]);
   set_default_route(AF_INET6, &config->gateways[1]);
   const char *problem = netlink_send(netlink_fd, &batch);
-  if (!problem) interface.is_up = true;
-  return problem;
+  interface.is_known = !problem;
+  if (problem) return problem;
+  interface.is_up = true;
+  interface.applied = *config;
+  memcpy(interface.mac, config->mac, 6);
+  return NULL;
 }
 
 static const char *take_down(void) {
@@ -205,23 +228,22 @@ static const char *take_down(void) {
   return netlink_send(netlink_fd, &batch);
 }
 
-const char *net_apply(const struct net_config *config) {
+const char *net_apply(const struct net_config *config, bool pristine) {
   if (!open_netlink()) return "netlink";
   bool known = interface.index > 0;
   if (!known && !find_interface(config->mac)) return "finding the interface";
   prepare_interface();
-  const char *problem = change(config);
+  const char *problem = change(config, pristine);
   if (problem && errno == EBUSY && interface.is_up) {
     /* A driver that changes its MAC only while it is down. */
     problem = take_down();
-    if (!problem) problem = change(config);
+    if (!problem) problem = change(config, pristine);
   } else if (problem && errno == ENODEV && known) {
     /* It was taken away since: perhaps there is another one now. */
     if (!find_interface(config->mac)) return "finding the interface";
     prepare_interface();
-    problem = change(config);
+    problem = change(config, pristine);
   }
-  if (!problem) memcpy(interface.mac, config->mac, 6);
   return problem;
 }
 
@@ -232,7 +254,7 @@ const char *net_apply_further(const struct net_config *config) {
   /* The only one there is would be the first. */
   if (find_interface(config->mac) && memcmp(interface.mac, config->mac, 6) == 0) {
     prepare_interface();
-    problem = change(config);
+    problem = change(config, false);
   } else {
     errno = ENODEV;
   }
@@ -240,8 +262,9 @@ const char *net_apply_further(const struct net_config *config) {
   return problem;
 }
 
-const char *net_remove(void) {
-  if (!open_netlink() || begin_with_flush() < 0) return "removing old addresses";
+const char *net_remove(bool pristine) {
+  if (!open_netlink() || begin_with_flush(pristine) < 0) return "removing old addresses";
+  interface.is_known = false;
   const char *problem = netlink_send(netlink_fd, &batch);
   return problem ? problem : take_down();
 }

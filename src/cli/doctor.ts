@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { runCommand } from '../common/command.ts';
 import { openNetwork } from '../daemon/network.ts';
 import type { Config } from '../daemon/settings.ts';
+import { claimUidBlock } from '../daemon/uid-block.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
 import { findBuiltImage } from '../image/build.ts';
 
@@ -100,7 +101,8 @@ async function checkEngine(config: Config): Promise<Finding[]> {
     accel: config['engine.accel'],
     qemu: config['engine.qemu'],
     stateDir: join(config.cache, 'engine'),
-    probeUid: process.getuid?.() === 0 ? config['engine.uid_base'] : null,
+    // Its own block's, as the daemon's would be: another directory's VMs may be running under the first of all.
+    probeUid: process.getuid?.() === 0 ? await claimUidBlock(config.home, config['engine.uid_base']) : null,
     kernelForProbe: async () => image?.kernel ?? null,
     log: pino({ level: 'silent' }),
   });

@@ -32,6 +32,10 @@ withSettings(
   program.command('doctor').description('say what this host can do, and what to do about what it lacks'),
 ).action((options: Record<string, unknown>) => doctor(configFrom(options)));
 
+withSettings(
+  program.command('teardown').description('take bridge, rules and resolver of a data directory off this host'),
+).action(async (options: Record<string, unknown>) => (await import('./teardown.ts')).teardown(configFrom(options)));
+
 program
   .command('demo')
   .description('boot a VM, run code in it, show the result, and leave nothing behind')

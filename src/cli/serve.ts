@@ -12,12 +12,16 @@ export async function serve(
     process.stdout.write(printConfig(config));
     return;
   }
-  const daemon = await startDaemon(config, { announce: (line) => console.log(line) });
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  const daemon = await startDaemon(config, {
+    announce: (line) => console.log(line),
+    beforeReady() {
+      process.once('SIGTERM', resolve);
+      process.once('SIGINT', resolve);
+    },
+  });
   // Kept now, not at the exit: a daemon that is killed would leave nothing for the next one.
   flushCompileCache();
-  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  process.once('SIGTERM', resolve);
-  process.once('SIGINT', resolve);
   const signal = await promise;
   console.log(`${signal}: stopping${options.stopVms ? ', VMs too' : '; VMs keep running'}`);
   await daemon.stop({ stopVms: options.stopVms });

@@ -27,14 +27,15 @@ export interface Daemon {
 /** Milliseconds that requests in flight have when the daemon stops, before they are interrupted, and again before they are cut. */
 const graceMs = 5000;
 
-/**
- * Starts everything on a data directory and serves it. `announce` is given the lines a person at the terminal wants to
- * see; the log goes to standard error.
- */
-export async function startDaemon(
-  config: Config,
-  { announce }: { readonly announce: (line: string) => void },
-): Promise<Daemon> {
+export interface DaemonOptions {
+  /** Given the lines a person at the terminal wants to see; the log goes to standard error. */
+  readonly announce: (line: string) => void;
+  /** Called when everything answers, before anybody is told: whoever is told may ask the daemon to stop at once. */
+  readonly beforeReady?: () => void;
+}
+
+/** Starts everything on a data directory and serves it. */
+export async function startDaemon(config: Config, { announce, beforeReady }: DaemonOptions): Promise<Daemon> {
   const { home } = config;
   let countLogLine: (level: string) => void = () => {};
   const log: Log = pino(
@@ -82,9 +83,11 @@ export async function startDaemon(
       runJs: config['run_dat_sheesh.rate_run'],
       upload: config['run_dat_sheesh.rate_upload'],
       download: config['run_dat_sheesh.rate_download'],
+      login: config['run_dat_sheesh.rate_login'],
       others: config['run_dat_sheesh.rate_other'],
     },
     spoolDirectory,
+    trustProxy: config['run_dat_sheesh.trusted_proxies'],
     log: log.child({ room: 'run-dat-sheesh' }),
   });
   stack.defer(() => app.close());
@@ -99,10 +102,9 @@ export async function startDaemon(
       ? {}
       : { 'metald-operator': await listen(listenerOf(metald.operatorServer), operatorAddress) }),
   };
+  beforeReady?.();
   await writeFileAtomic(listenersFile, `${JSON.stringify(urls, null, 2)}\n`);
-  // Nobody waits for it: whoever found the file may ask the daemon to stop at once.
-  const spare = keepSpareSpace(home, log);
-  stack.defer(() => spare);
+  await keepSpareSpace(home, log);
   await notifySystemd('READY=1', log);
   for (const [name, url] of Object.entries(urls)) announce(`${name}: ${url}`);
   announce(describeKey(key));

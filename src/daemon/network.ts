@@ -26,7 +26,7 @@ export async function lockBridge(bridge: string): Promise<FileLock> {
 export async function openNetwork(config: Config, log: Log): Promise<Network> {
   const isRoot = process.getuid?.() === 0;
   const mode = config['network.mode'] === 'auto' ? (isRoot ? 'bridge' : 'user') : config['network.mode'];
-  if (mode === 'user') return createUserNetwork();
+  if (mode === 'user') return createUserNetwork({ allowUnfiltered: config['network.unfiltered'] });
   if (!isRoot) throw new ConfigError('network.mode = "bridge" needs root');
   const stateDir = join(config.home, 'state', 'network');
   await mkdir(stateDir, { recursive: true, mode: 0o711 });
@@ -36,6 +36,10 @@ export async function openNetwork(config: Config, log: Log): Promise<Network> {
     address4: config['network.address'],
     address6: config['network.address6'] || null,
     resolver: config['network.resolver'] ? { upstream: upstream.length === 0 ? null : upstream } : false,
+    limits: {
+      connections: config['network.connections_per_vm'],
+      dnsPerSecond: config['network.dns_per_second_per_vm'],
+    },
     stateDir,
     log: log.child({ room: 'network' }),
   });

@@ -3,6 +3,7 @@
  * of precedence is file, environment, flag, later ones winning.
  */
 
+import { isIP } from 'node:net';
 import { z } from 'zod';
 
 const listenAddress = z
@@ -28,6 +29,11 @@ const list = z.union([
   z.array(z.string()),
   z.string().transform((text) => text.split(',').filter((item) => item !== '')),
 ]);
+/** IP addresses, with or without a prefix length. */
+const networks = list.refine(
+  (items) => items.every((item) => /^[^/]+(\/\d{1,3})?$/.test(item) && isIP(item.split('/')[0] ?? '') !== 0),
+  'must be IP addresses or CIDRs',
+);
 
 interface Setting<T extends z.ZodType = z.ZodType> {
   readonly schema: T;
@@ -85,6 +91,13 @@ export const settings = {
   ),
   'network.resolver': setting(flag, true, 'answer DNS at the gateway for VMs that may go out'),
   'network.upstream': setting(list, [], 'DNS servers the resolver asks; empty: those of the host'),
+  'network.connections_per_vm': setting(count(), 4096, 'connections a VM may have open; 0: no limit'),
+  'network.dns_per_second_per_vm': setting(count(), 50, 'questions a VM may ask the resolver a second; 0: no limit'),
+  'network.unfiltered': setting(
+    flag,
+    false,
+    'without root: VMs allowed everywhere reach what this user reaches, the host itself included',
+  ),
   'quota.max_vms': setting(count(), 0, 'VMs; 0: as many as memory and addresses allow'),
   'quota.max_snapshots': setting(count(), 1000, 'snapshots'),
   'quota.max_cpus_per_vm': setting(count(1), 8, 'vCPUs of one VM'),
@@ -122,10 +135,20 @@ export const settings = {
   'template.loaded_mib': setting(count(), 2048, 'host memory for templates and snapshots that VMs are cloned from'),
   'template.waiting': setting(count(0, 16), 1, 'processes that wait for the next clone of the template used last'),
   'template.ready': setting(count(0, 64), 0, 'clones of the template used last that stand ready, paused'),
+  'parking.idle_seconds': setting(
+    count(0, maxSeconds),
+    0,
+    'idle time after which a VM stands still until it is used; 0: never',
+  ),
   'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size'),
   'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),
   'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),
   'run_dat_sheesh.admin_password': setting(z.string(), '', 'password of the administrator', true),
+  'run_dat_sheesh.trusted_proxies': setting(
+    networks,
+    [],
+    'addresses and CIDRs of reverse proxies whose X-Forwarded-* headers are believed',
+  ),
   'run_dat_sheesh.max_exec_timeout_ms': setting(count(1, maxSeconds * 1000), 120_000, 'longest timeoutMs of exec'),
   'run_dat_sheesh.max_run_timeout_ms': setting(
     count(1, maxSeconds * 1000),
@@ -137,6 +160,7 @@ export const settings = {
   'run_dat_sheesh.rate_run': setting(count(), 60, 'run-ts, and run-js, a minute; 0: no limit'),
   'run_dat_sheesh.rate_upload': setting(count(), 30, 'file uploads a minute; 0: no limit'),
   'run_dat_sheesh.rate_download': setting(count(), 60, 'file downloads a minute; 0: no limit'),
+  'run_dat_sheesh.rate_login': setting(count(), 10, 'log-ins a minute from one address; 0: no limit'),
   'run_dat_sheesh.rate_other': setting(count(), 120, 'all other calls together a minute; 0: no limit'),
   'metald.json': setting(
     z.enum(['spec', 'proto']),

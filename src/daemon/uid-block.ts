@@ -24,7 +24,7 @@ interface Block {
  * lowest that overlaps none is taken. A directory keeps its block for as long as it exists, running or not, also when it is
  * moved: VMs keep the uids that own their files.
  *
- * The caller holds the data directory's lock.
+ * Who claims for one directory at the same time is given the same.
  *
  * @throws Error when no uids are left, or the registry cannot be written
  */

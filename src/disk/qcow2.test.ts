@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CommandError, runCommand } from '../common/command.ts';
-import { createDisk, createOverlay, grow, info } from './qcow2.ts';
+import { createOverlay, grow, info } from './qcow2.ts';
+import { createDisk } from './testing/create-disk.ts';
 
 const MiB = 1024 * 1024;
 let dir: string;
@@ -98,7 +99,6 @@ test('a layer below must be a plain name', async () => {
 
 test('sizes that are no sizes are refused', async () => {
   for (const sizeBytes of [0, -1, 1.5, Number.NaN, 2 ** 60]) {
-    await assert.rejects(createDisk({ path: join(dir, 'no.raw'), format: 'raw', sizeBytes, uid: null }), RangeError);
     const overlay = {
       path: join(dir, 'no.qcow2'),
       backing: 'base.ext4',
@@ -117,9 +117,8 @@ test('sizes that are no sizes are refused', async () => {
 test('a failed creation leaves nothing', async () => {
   const full = join(dir, 'failed');
   await mkdir(full);
-  // A qcow2 of this size has no valid header.
+  // No file can belong to such a user.
   const path = join(full, 'big.qcow2');
-  await assert.rejects(createDisk({ path, format: 'qcow2', sizeBytes: 2 ** 52, uid: null }), CommandError);
   const overlay = { path, backing: 'base.ext4', backingFormat: 'raw', sizeBytes: MiB, uid: 2 ** 33 } as const;
   await assert.rejects(createOverlay(overlay));
   assert.deepEqual(await readdir(full), []);

@@ -21,14 +21,6 @@ export interface DiskInfo {
   readonly backing: string | null;
 }
 
-export interface CreateDiskOptions {
-  readonly path: string;
-  readonly format: DiskFormat;
-  readonly sizeBytes: number;
-  /** Owner, null to keep the daemon's own. */
-  readonly uid: number | null;
-}
-
 export interface CreateOverlayOptions {
   readonly path: string;
   /** The layer below: a name relative to the overlay's directory, so that the two can move together. */
@@ -43,12 +35,6 @@ export interface CreateOverlayOptions {
 
 const timeoutMs = 60_000;
 const maxOutputBytes = 1024 * 1024;
-
-/** Makes an empty disk. Durable on return; leaves nothing behind on failure. Throws CommandError. */
-export async function createDisk({ path, format, sizeBytes, uid }: CreateDiskOptions): Promise<void> {
-  const args = ['create', '-q', '-f', format, '--', path, size(sizeBytes)];
-  await whole({ path, uid, sync: true }, () => runCommand('qemu-img', args, { timeoutMs, maxOutputBytes }));
-}
 
 /** Makes an empty qcow2 layer over another image, which is not opened. Durable on return; leaves nothing behind on failure. */
 export async function createOverlay(options: CreateOverlayOptions): Promise<void> {

@@ -2,9 +2,9 @@
 
 import type { ClientHttp2Stream } from 'node:http2';
 import type { Duplex, Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { BerthError } from '../common/errors.ts';
+import { unless, untilAnswered } from './attempts.ts';
 import { GuestBody } from './body.ts';
 import { encodeExec, RunningExec } from './exec.ts';
 import type {
@@ -34,8 +34,6 @@ export interface GuestClientOptions {
   readonly use?: GuestUse;
 }
 
-/** Between attempts while the channel cannot even be opened. */
-const RETRY_MS = 50;
 /** After this long without an echo the channel is opened anew. */
 const ATTEMPT_MS = 15_000;
 const MAX_ANSWER = 4096;
@@ -60,20 +58,12 @@ class Http2GuestClient implements GuestClient {
     this.#use = options.use ?? null;
   }
 
-  async ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello> {
+  ready(timeoutMs: number, signal?: AbortSignal): Promise<GuestHello> {
     const deadline = Date.now() + timeoutMs;
-    const over = AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal, ...(signal ? [signal] : [])]);
-    for (;;) {
-      try {
-        await unless(over, this.#ensureSession());
-        return await this.#hello(Math.max(1, deadline - Date.now()));
-      } catch (error) {
-        if (over.aborted || !isTransient(error)) throw asUnavailable(error);
-        await sleep(RETRY_MS, undefined, { signal: over }).catch(() => {
-          throw asUnavailable(error);
-        });
-      }
-    }
+    return untilAnswered(this.#over(timeoutMs, signal), async () => {
+      await this.#ensureSession();
+      return this.#hello(Math.max(1, deadline - Date.now()));
+    });
   }
 
   async configure(identity: GuestIdentity): Promise<GuestIdentified> {
@@ -81,27 +71,24 @@ class Http2GuestClient implements GuestClient {
     return identify(this.#unused, identity, diskBytes, performance.now());
   }
 
-  async become(identity: GuestIdentity, timeoutMs: number, signal?: AbortSignal): Promise<GuestIdentified> {
+  become(identity: GuestIdentity, timeoutMs: number, signal?: AbortSignal): Promise<GuestIdentified> {
     const begun = performance.now();
     const { diskBytes = null } = identity;
-    const over = AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal, ...(signal ? [signal] : [])]);
-    for (;;) {
+    const over = this.#over(timeoutMs, signal);
+    return untilAnswered(over, async () => {
+      this.#session?.close();
+      const session = await GuestSession.open(this.#openChannel, over, true);
+      this.#session = session;
       try {
-        this.#session?.close();
-        this.#session = await unless(over, GuestSession.open(this.#openChannel, over, true));
         const identified = await unless(over, identify(this.#unused, identity, diskBytes, begun));
         spokenWith(identified.hello);
         return identified;
       } catch (error) {
         // The guest may never have seen the session's beginning: nobody else is to use it.
-        this.#session?.close();
-        if (over.aborted) throw asUnavailable(error);
-        if (!isTransient(error)) throw error;
-        await sleep(RETRY_MS, undefined, { signal: over }).catch(() => {
-          throw asUnavailable(error);
-        });
+        session.close();
+        throw error;
       }
-    }
+    });
   }
 
   async setClock(timeoutMs: number): Promise<void> {
@@ -189,6 +176,10 @@ class Http2GuestClient implements GuestClient {
     this.#closed.abort();
     this.#session?.close();
     this.#session = null;
+  }
+
+  #over(timeoutMs: number, signal?: AbortSignal): AbortSignal {
+    return AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closed.signal, ...(signal ? [signal] : [])]);
   }
 
   async #hello(timeoutMs: number): Promise<GuestHello> {
@@ -311,27 +302,4 @@ function spokenWith(hello: GuestHello): GuestHello {
     throw new BerthError('unsupported', { feature: `guest protocol ${hello.protocol}` });
   }
   return hello;
-}
-
-function isTransient(error: unknown): boolean {
-  return error instanceof BerthError && (error.code === 'guest_unavailable' || error.code === 'guest_interrupted');
-}
-
-function asUnavailable(error: unknown): BerthError {
-  return error instanceof BerthError && error.code === 'guest_unavailable'
-    ? error
-    : new BerthError('guest_unavailable', {}, error);
-}
-
-/** The promise's result, or `guest_unavailable` as soon as the signal fires. */
-async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(new BerthError('guest_unavailable', {}, signal.reason));
-  signal.addEventListener('abort', onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

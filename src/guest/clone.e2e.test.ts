@@ -84,6 +84,7 @@ const renewed = {
   clock: 'done',
   entropy: 'done',
   sessions: 'done',
+  thaw: 'done',
   network: 'done',
   hostname: 'done',
   nameservers: 'skipped',
@@ -103,14 +104,20 @@ describe('copies of a machine that was saved in the middle of its work', () => {
     const client = createGuestClient(machine.openChannel);
     try {
       await client.ready(BOOT_MS);
+      // Nothing was run yet, so that the guest knows what there is to remove without looking.
+      await client.configure(identity(6));
       await client.configure(identity(1));
+      assert.doesNotMatch(await shell(client, 'ip addr show eth0; ip -6 route'), /172\.16\.9\.16|::16|ff:fe00:206/);
       await shell(
         client,
         `ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
          echo secret > /etc/ssh/ssh_host_rsa_key; echo public > /etc/ssh/ssh_host_rsa_key.pub
          mkdir -p /var/lib/dbus /var/lib/systemd; cp /etc/machine-id /var/lib/dbus/machine-id
          echo seed > /var/lib/systemd/random-seed; ip addr add 172.16.77.7/24 dev eth0
-         setsid sleep 4250 < /dev/null > /dev/null 2>&1 &`,
+         setsid sleep 4250 < /dev/null > /dev/null 2>&1 &
+         cp /bin/sleep /tmp/sshd
+         setsid sh -c 'echo $$ > /run/sshd.pid; exec /tmp/sshd 4252' < /dev/null > /dev/null 2>&1 &
+         until grep -qx sshd /proc/$!/comm; do sleep 0.05; done`,
       );
       template = await traits(client);
       await keepBusy(client);
@@ -166,6 +173,9 @@ describe('copies of a machine that was saved in the middle of its work', () => {
           'ls /etc/ssh /var/lib/systemd/random-seed 2>/dev/null | grep -e rsa -e seed; stat -c %a /etc/ssh/ssh_host_ed25519_key; ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key | cmp -n 80 - /etc/ssh/ssh_host_ed25519_key.pub && echo pair; cmp /etc/machine-id /var/lib/dbus/machine-id && echo same',
         );
         assert.equal(left, '600\npair\nsame');
+        // Its stand-in for a server has not learned to survive being hung up.
+        assert.equal(identified.steps.find(({ name }) => name === 'ssh-host-keys')?.detail, 'server told');
+        assert.equal(await shell(client, 'pgrep -x sshd || true'), '');
         // What ran for the host of then is gone; what had been left to itself runs on. Files can be written.
         assert.equal(
           await shell(client, 'pgrep -x cat; pgrep -ax sleep | cut -d" " -f2-; touch /root/written'),

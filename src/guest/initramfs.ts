@@ -1,6 +1,8 @@
 /** Makes the initramfs that boots a guest: guest-init and the kernel modules it needs. */
 
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import { kernelRelease } from './kernel-release.ts';
@@ -15,6 +17,16 @@ export interface InitramfsInput {
   readonly guestInit: string;
   readonly kernel: string;
   readonly rootfs: string;
+}
+
+/** The files of this folder that decide what is in an initramfs, and how. */
+const builderSources = ['initramfs.ts', 'cpio.ts', 'modules.ts', 'kernel-release.ts', 'debugfs.ts', 'elf.ts'];
+
+/** Changes with the code here: an initramfs that another version made may not be what this one would make. */
+export async function initramfsBuilder(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const name of builderSources) hash.update(await readFile(join(import.meta.dirname, name)));
+  return hash.digest('hex').slice(0, 32);
 }
 
 /**

@@ -36,6 +36,10 @@ export class GuestSession {
   static async open(openChannel: OpenChannel, signal: AbortSignal, isAhead = false): Promise<GuestSession> {
     try {
       const raw = await openChannel();
+      if (signal.aborted) {
+        raw.destroy();
+        throw signal.reason;
+      }
       const channel = isAhead ? beginSessionAhead(raw) : await beginSession(raw, signal);
       if (channel.isBroken) throw new Error('the channel broke at once');
       return new GuestSession(connect('http://guest', { ...sessionOptions, createConnection: () => channel }), channel);

@@ -15,6 +15,7 @@ const unique = `bt${process.pid}`;
 const bridge = 'berth0';
 const gateway4 = '172.16.0.1';
 const gateway6 = 'fd62:6572::1';
+const limits = { connections: 60, dnsPerSecond: 20 };
 const addresses = { bridge, address4: `${gateway4}/24`, address6: `${gateway6}/64` };
 const plan = createBridgePlan({ ...addresses, resolver: true });
 
@@ -74,8 +75,10 @@ before(async () => {
     open: await Namespace.create(`${unique}o`),
     empty: await Namespace.create(`${unique}e`),
   };
+  await host.run('sysctl', '-q', 'net.ipv4.ip_forward=0', 'net.ipv6.conf.all.forwarding=0');
   await startNetwork();
   assert.equal(await host.do('call', 'main', 'reconcile', []), undefined);
+  assert.deepEqual(await forwarding(), ['1', '1']);
   for (const name of Object.keys(vms) as (keyof typeof vms)[])
     await plugGuest(guests[name], host, vms[name], { gateway4, gateway6 });
   // At once: the network itself puts them in order.
@@ -97,8 +100,20 @@ after(async () => {
   await rm(stateDir, { recursive: true });
 });
 
+/** A network's are all that are called after its bridge. */
+async function taps(of = bridge): Promise<readonly string[]> {
+  const links = JSON.parse(await host.run('ip', '-j', 'link')) as { ifname: string }[];
+  return links.map(({ ifname }) => ifname).filter((name) => name.startsWith(`${of}-`));
+}
+
+/** Whether the host routes IPv4 and IPv6. */
+async function forwarding(): Promise<readonly string[]> {
+  const settings = await host.run('sysctl', '-n', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding');
+  return settings.trim().split('\n');
+}
+
 function startNetwork(): Promise<void> {
-  return host.do('network', 'main', { ...addresses, resolver: { upstream: [world4[0]] }, stateDir });
+  return host.do('network', 'main', { ...addresses, limits, resolver: { upstream: [world4[0]] }, stateDir });
 }
 
 /** Which of the destinations answer over TCP. */
@@ -155,6 +170,21 @@ test('the resolver answers VMs with a list, over IPv4 and IPv6, and nobody else'
   assert.equal(await world.do('tcp', gateway4, 53), 'blocked');
   assert.equal(await world.do('tcp', gateway4, port), 'open');
   await world.ip('route del 172.16.0.1');
+});
+
+test('a VM cannot use up what all share: connections the host keeps track of, and the resolver', async () => {
+  const opened = await Promise.all(
+    Array.from({ length: limits.connections + 20 }, (_, n) => guests.open.do('udp', world4[0], port, `flow-${n}`)),
+  );
+  const open = opened.filter((probe) => probe === 'open').length;
+  assert.ok(open > 0 && open <= limits.connections, `${open} connections`);
+  assert.equal(await guests.open.do('tcp', world4[0], port), 'blocked');
+  assert.deepEqual(await reachable(guests.listed, destinations), [world4[0], world6[0]]);
+
+  // New rules count anew.
+  assert.equal(await host.do('call', 'main', 'attach', vms.open), undefined);
+  const asked = await Promise.all(Array.from({ length: 80 }, () => guests.listed.do('resolve', gateway4)));
+  assert.ok(asked.includes('192.0.2.7') && asked.includes('ETIMEOUT'), asked.join());
 });
 
 test('guests do not reach each other, on the wire or through the gateway', async () => {
@@ -375,7 +405,7 @@ test('a second bridge beside the first touches nothing of it', async (t) => {
     address4: '172.17.0.1/24',
     address6: null,
     resolver: false,
-    stateDir,
+    stateDir: join(stateDir, 'other'),
   });
   assert.equal(await host.do('call', 'other', 'reconcile', []), undefined);
   await guest.ip(
@@ -409,12 +439,12 @@ test('leases from before a change of the addresses are cut off and can be detach
   });
   const running = vmOfOld('172.19.0.2');
   const stopped = vmOfOld('172.19.0.3');
-  await host.do('network', 'old', { ...old, stateDir });
+  await host.do('network', 'old', { ...old, stateDir: join(stateDir, 'other') });
   t.after(() => host.do('call', 'moved', 'teardown'));
   assert.equal(await host.do('call', 'old', 'reconcile', []), undefined);
   assert.equal(await host.do('call', 'old', 'attach', running), undefined);
 
-  await host.do('network', 'moved', { ...old, address4: '172.20.0.1/24', stateDir });
+  await host.do('network', 'moved', { ...old, address4: '172.20.0.1/24', stateDir: join(stateDir, 'other') });
   assert.equal(await host.do('call', 'moved', 'reconcile', [running]), undefined);
   const [link] = JSON.parse(await host.run('ip', '-j', 'link', 'show', 'dev', running.tap)) as {
     master?: string;
@@ -427,14 +457,14 @@ test('leases from before a change of the addresses are cut off and can be detach
 
   assert.equal(await host.do('call', 'moved', 'detach', running), undefined);
   assert.equal(await host.do('call', 'moved', 'attached', running), false);
-  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), []);
+  assert.deepEqual(await taps(old.bridge), []);
   const next = { ...running, vmId: 'next', ipv4: '172.20.0.2' };
   assert.equal(await host.do('call', 'moved', 'attach', next), undefined);
   assert.equal(await host.do('call', 'moved', 'detach', running), undefined);
   assert.equal(await host.do('call', 'moved', 'attached', next), true, 'the tap is that of its next owner');
   await host.ip(`tuntap add dev ${stopped.tap} mode tap`);
   assert.equal(await host.do('call', 'moved', 'detach', stopped), undefined);
-  assert.deepEqual(await host.do('call', 'moved', 'listTaps'), [next.tap]);
+  assert.deepEqual(await taps(old.bridge), [next.tap]);
 });
 
 test('an interface of somebody else is not taken over', async () => {
@@ -444,7 +474,7 @@ test('an interface of somebody else is not taken over', async () => {
     address4: '172.18.0.1/24',
     address6: null,
     resolver: false,
-    stateDir,
+    stateDir: join(stateDir, 'other'),
   });
   assert.equal(await host.do('call', 'foreign', 'reconcile', []), 'network_failed');
   assert.equal(await host.do('call', 'foreign', 'teardown'), 'network_failed');
@@ -487,7 +517,7 @@ test('after a crash, reconcile keeps connections, removes strays and replaces th
   assert.notDeepEqual(later, earlier);
   assert.equal(await guests.listed.do('resolve', gateway4), '192.0.2.7');
   assert.deepEqual(
-    await host.do('call', 'main', 'listTaps'),
+    await taps(),
     all.map(({ tap }) => tap),
   );
   assert.deepEqual(await reachable(guests.listed, destinations.slice(0, 4)), [world4[0], world6[0]]);
@@ -518,11 +548,12 @@ test("detach takes the VM's network away at once; teardown leaves the host as it
   assert.equal(await host.do('call', 'main', 'detach', vms.open), undefined);
   assert.ok(!(await host.run('nft', 'list', 'ruleset')).includes(vms.open.ipv4));
   assert.deepEqual(
-    await host.do('call', 'main', 'listTaps'),
+    await taps(),
     [vms.closed, vms.listed, vms.empty].map(({ tap }) => tap),
   );
   assert.equal(await host.do('call', 'main', 'teardown'), undefined);
   assert.equal(await host.run('nft', 'list', 'ruleset'), '');
+  assert.deepEqual(await forwarding(), ['0', '0']);
   const links = JSON.parse(await host.run('ip', '-j', 'link')) as { ifname: string }[];
   assert.deepEqual(
     links.map(({ ifname }) => ifname),

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
@@ -6,14 +7,25 @@ import { BridgeHost } from './bridge-host.ts';
 import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
 import { canonicalAddress } from './cidr.ts';
 import { diagnoseBridge } from './diagnose.ts';
-import { enableForwarding } from './forwarding.ts';
+import { enableForwarding, restoreForwarding } from './forwarding.ts';
 import type { Network, Traffic, VmNetwork } from './network.ts';
-import { applyNft, hasNftElement } from './nft.ts';
+import { applyNft, hasNftElement, listTableNames } from './nft.ts';
 import { isSameListing, listRuleset, listTables, type NftListing } from './nft-listing.ts';
-import { addVm, fullRuleset, type RulesetSettings, removeTables, removeVm, witnessElement } from './nft-ruleset.ts';
+import {
+  addVm,
+  fullRuleset,
+  type RulesetSettings,
+  removeTables,
+  removeVm,
+  type VmLimits,
+  witnessElement,
+} from './nft-ruleset.ts';
 import { Resolver } from './resolver.ts';
+import { TapWatch } from './tap-watch.ts';
 import { readTraffic } from './traffic.ts';
 import { hasEgress, readVmRules, type VmRules } from './vm-rules.ts';
+
+const tablePrefix = 'berth_';
 
 export interface BridgeNetworkOptions {
   /** Interface name; its taps are called after it, so at most 12 characters for a /24, 10 for a /16. */
@@ -24,6 +36,8 @@ export interface BridgeNetworkOptions {
   readonly address6: string | null;
   /** The resolver at the gateway and whom it asks (IP addresses; null: the host's resolv.conf); false: there is none. */
   readonly resolver: { readonly upstream: readonly string[] | null } | false;
+  /** What one VM may use of what all share; omitted: as much as there is. */
+  readonly limits?: VmLimits;
   /** Name of the nftables tables, default `berth_<bridge>`. */
   readonly table?: string;
   /** This daemon's own directory for run-time state. */
@@ -45,7 +59,9 @@ class BridgeNetwork implements Network {
   readonly #settings: RulesetSettings;
   readonly #host: BridgeHost;
   readonly #resolver: Resolver | null;
+  readonly #tapWatch: TapWatch;
   readonly #log: Log;
+  readonly #sysctlMemo: string;
   readonly #serial = new Serial<'host'>();
   /** The VMs whose rules are in the tables, by tap; null before the first reconcile. */
   #vms: ReadonlyMap<string, VmRules> | null = null;
@@ -54,14 +70,17 @@ class BridgeNetwork implements Network {
 
   constructor(options: BridgeNetworkOptions) {
     const { bridge, address4, address6, resolver, stateDir, log } = options;
-    const table = options.table ?? `berth_${bridge}`;
+    const table = options.table ?? `${tablePrefix}${bridge}`;
     if (!/^[a-zA-Z][a-zA-Z0-9_]{0,63}$/.test(table)) {
       throw new BerthError('invalid_argument', { reason: 'table must be letters, digits and underscores' });
     }
     this.plan = createBridgePlan({ bridge, address4, address6, resolver: resolver !== false });
-    this.#settings = { bridge, table, plan: this.plan };
+    this.#settings = { bridge, table, plan: this.plan, limits: options.limits ?? { connections: 0, dnsPerSecond: 0 } };
     this.#host = new BridgeHost(bridge, this.plan);
     this.#log = log;
+    this.#tapWatch = new TapWatch(log);
+    this.#sysctlMemo = join(stateDir, 'sysctl.json');
+    this.#tapWatch = new TapWatch(log);
     this.#resolver =
       resolver === false
         ? null
@@ -87,7 +106,7 @@ class BridgeNetwork implements Network {
       await applyNft(fullRuleset(this.#settings, rules));
       this.#vms = new Map(rules.map((vm) => [vm.tap, vm]));
       await this.#host.ensureBridge();
-      await enableForwarding(this.plan.gateway6 !== null);
+      await enableForwarding(this.plan.gateway6 !== null, this.#sysctlMemo);
       await this.#host.unplugTaps(new Set(foreign.map(({ tap }) => tap)));
       const strays = await this.#host.removeOtherTaps(new Set(vms.map(({ tap }) => tap)));
       if (strays.length > 0) this.#log.info({ taps: strays }, 'removed taps that belong to no VM');
@@ -125,7 +144,7 @@ class BridgeNetwork implements Network {
 
   attached(vm: VmNetwork): Promise<boolean> {
     return this.#change('look at', async () => {
-      if (!this.plan.holds(vm)) return (await this.listTaps()).includes(vm.tap);
+      if (!this.plan.holds(vm)) return (await this.#host.listTaps()).includes(vm.tap);
       const rules = readVmRules(this.plan, vm);
       return (
         (await this.#host.isPlugged(rules.tap)) && (await hasNftElement(witnessElement(this.#settings.table, rules)))
@@ -140,7 +159,7 @@ class BridgeNetwork implements Network {
         this.#log.warn({ table: this.#settings.table }, 'somebody changed the rules of the VMs; putting them back');
         await applyNft(fullRuleset(this.#settings, rules));
       }
-      await enableForwarding(this.plan.gateway6 !== null);
+      await enableForwarding(this.plan.gateway6 !== null, this.#sysctlMemo);
       const { mended, lost } = await this.#host.mend(rules);
       if (mended.length > 0) this.#log.warn({ interfaces: mended }, 'put interfaces of VMs back in order');
       if (lost.length > 0) this.#log.warn({ taps: lost }, 'taps of VMs are gone');
@@ -156,8 +175,9 @@ class BridgeNetwork implements Network {
     return readTraffic(taps);
   }
 
-  listTaps(): Promise<readonly string[]> {
-    return this.#host.listTaps();
+  /** Whatever goes out through a tap is for its VM, since the packet filter drops the rest: nothing has to be read. */
+  onNextPacket(taps: readonly string[], callback: () => void): Promise<() => void> {
+    return this.#tapWatch.onNextPacket(taps, callback);
   }
 
   diagnose(): ReturnType<Network['diagnose']> {
@@ -165,8 +185,9 @@ class BridgeNetwork implements Network {
   }
 
   /** VMs that run on keep their resolver; without any it ends too. */
-  close(): Promise<void> {
-    return this.#serial.run('host', async () => {
+  async close(): Promise<void> {
+    await this.#tapWatch.close();
+    await this.#serial.run('host', async () => {
       // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
       const idle = this.#vms !== null && ![...this.#vms.values()].some(hasEgress);
       await (idle ? this.#resolver?.stop() : this.#resolver?.release());
@@ -175,10 +196,12 @@ class BridgeNetwork implements Network {
 
   teardown(): Promise<void> {
     return this.#change('tear down', async () => {
+      await this.#tapWatch.close();
       await this.#resolver?.stop();
       await this.#host.removeOtherTaps(new Set());
       await this.#host.removeBridge();
       await applyNft(removeTables(this.#settings.table));
+      await restoreForwarding(this.#sysctlMemo, await hasOtherBerthTables(this.#settings.table));
       this.#vms = null;
     });
   }
@@ -190,7 +213,9 @@ class BridgeNetwork implements Network {
     if (before !== undefined) vms.delete(before.tap);
     if (after !== undefined) vms.set(after.tap, after);
     try {
-      await applyNft([before && removeVm(table, before), after && addVm(table, after)].filter(Boolean).join(''));
+      await applyNft(
+        [before && removeVm(table, before), after && addVm(this.#settings, after)].filter(Boolean).join(''),
+      );
     } catch (error) {
       // Somebody else changed our tables, by `nft flush ruleset` for one: then all rules are due again.
       this.#log.warn({ err: error }, 'the rules are not as they were left; replacing all of them');
@@ -225,4 +250,9 @@ class BridgeNetwork implements Network {
       }
     });
   }
+}
+
+/** Whether networks of other daemons are on this host, which route packets as well. */
+async function hasOtherBerthTables(own: string): Promise<boolean> {
+  return (await listTableNames()).some((name) => name.startsWith(tablePrefix) && name !== own);
 }

@@ -119,8 +119,14 @@ export interface Network {
   /** What went through the taps, by their names, since they were made; those that are not there are left out. */
   traffic(taps: readonly string[]): Promise<ReadonlyMap<string, Traffic>>;
 
-  /** Names of tap devices on the host that carry our prefix. */
-  listTaps(): Promise<readonly string[]>;
+  /**
+   * Calls back when the next packet is handed to one of these taps, where it waits until the VM reads it; once for each tap
+   * at most. Resolves once no packet can be missed, with a function that takes the wish back. In user mode, where nobody
+   * can reach a VM, there is never a packet.
+   *
+   * @throws BerthError `network_failed` when packets cannot be watched for
+   */
+  onNextPacket(taps: readonly string[], callback: () => void): Promise<() => void>;
 
   /** What the host offers and lacks, for `berth doctor`: one line each. */
   diagnose(): Promise<
@@ -130,6 +136,6 @@ export interface Network {
   /** Lets go of the resolver process; bridge, taps and rules stay for running VMs. */
   close(): Promise<void>;
 
-  /** Removes bridge, taps, rules and resolver: the host as it was. */
+  /** Removes bridge, taps, rules and resolver, and turns off what this network turned on: the host as it was. */
   teardown(): Promise<void>;
 }

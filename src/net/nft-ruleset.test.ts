@@ -17,12 +17,14 @@ const vm: VmNetwork = {
   egress: { outbound: true, allow: ['10.0.0.0/8'] },
 };
 
+const settings = { bridge: 'berth0', table: 't', plan, limits: { connections: 0, dnsPerSecond: 0 } };
+
 function withEgress(egress: Egress): string {
-  return addVm('t', readVmRules(plan, { ...vm, egress }));
+  return addVm(settings, readVmRules(plan, { ...vm, egress }));
 }
 
 test("a VM's rules bind its tap to its addresses and lead to its list", () => {
-  assert.deepEqual(addVm('t', readVmRules(plan, vm)).trim().split('\n'), [
+  assert.deepEqual(addVm(settings, readVmRules(plan, vm)).trim().split('\n'), [
     'add chain inet t vm_berth0-2',
     'add rule inet t vm_berth0-2 jump resolver',
     'add rule inet t vm_berth0-2 ip daddr 10.0.0.0/8 accept',
@@ -37,9 +39,19 @@ test("a VM's rules bind its tap to its addresses and lead to its list", () => {
   ]);
 });
 
+test('what a VM may use of what all share is limited before anything is allowed', () => {
+  const limited = { ...settings, limits: { connections: 100, dnsPerSecond: 5 } };
+  const rules = addVm(limited, readVmRules(plan, vm)).split('\n');
+  assert.deepEqual(rules.slice(1, 4), [
+    'add rule inet t vm_berth0-2 ct state new ct count over 100 drop',
+    'add rule inet t vm_berth0-2 meta l4proto { tcp, udp } th dport 53 limit rate over 5/second burst 10 packets drop',
+    'add rule inet t vm_berth0-2 jump resolver',
+  ]);
+});
+
 test('an interface of one family, beside others of its VM, sends from its own and their addresses of that family', () => {
   const otherAddresses = ['172.16.0.9', 'FD62::9'];
-  const rules = (families: 'ipv4' | 'ipv6') => addVm('t', readVmRules(plan, { ...vm, families, otherAddresses }));
+  const rules = (families: 'ipv4' | 'ipv6') => addVm(settings, readVmRules(plan, { ...vm, families, otherAddresses }));
   assert.doesNotMatch(rules('ipv4'), /fd62|egress6|senders6/i);
   assert.match(rules('ipv4'), /senders4 \{ "berth0-2" \. 02:00:ac:10:00:02 \. 172\.16\.0\.9 \}/);
   assert.doesNotMatch(rules('ipv6'), /172\.16|egress4|senders4|arp/);
@@ -47,7 +59,7 @@ test('an interface of one family, beside others of its VM, sends from its own an
 });
 
 test('what a VM sends is limited by a bucket that holds the largest packet', () => {
-  const rules = addVm('t', readVmRules(plan, { ...vm, txLimit: { bytesPerSecond: 5000, burstBytes: 1 } }));
+  const rules = addVm(settings, readVmRules(plan, { ...vm, txLimit: { bytesPerSecond: 5000, burstBytes: 1 } }));
   assert.match(rules, /^add limit bridge t tx_berth0-2 \{ rate over 5000 bytes\/second burst 131072 bytes ; \}$/m);
   assert.match(rules, /^add element bridge t tx_limits \{ "berth0-2" : "tx_berth0-2" \}$/m);
   for (const bytesPerSecond of [0, 999, 1.5, 1e12, Number.NaN])
@@ -56,7 +68,7 @@ test('what a VM sends is limited by a bucket that holds the largest packet', () 
 
 test('removing takes out every element that adding put in, and the chain last', () => {
   const rules = readVmRules(plan, { ...vm, txLimit: { bytesPerSecond: 5000, burstBytes: 1 } });
-  const added = addVm('t', rules).match(/^add element .*$/gm) ?? [];
+  const added = addVm(settings, rules).match(/^add element .*$/gm) ?? [];
   const removed = removeVm('t', rules).trim().split('\n');
   assert.deepEqual(removed, [
     ...added.map((line) => line.replace(/^add/, 'delete')),
@@ -87,14 +99,14 @@ test('lists are disjoint; long ones become a set', () => {
 });
 
 test('the whole ruleset replaces both tables in one go', () => {
-  const text = fullRuleset({ bridge: 'berth0', table: 't', plan }, [readVmRules(plan, vm)]);
+  const text = fullRuleset(settings, [readVmRules(plan, vm)]);
   assert.ok(text.startsWith('add table bridge t\ndelete table bridge t\nadd table inet t\ndelete table inet t\n'));
   assert.equal(text.match(/^table /gm)?.length, 2);
 });
 
 test('without IPv6 no IPv6 frame passes', () => {
   const plan4 = createBridgePlan({ bridge: 'berth0', address4: '172.16.0.1/24', address6: null, resolver: false });
-  const text = fullRuleset({ bridge: 'berth0', table: 't', plan: plan4 }, []);
+  const text = fullRuleset({ ...settings, plan: plan4 }, []);
   assert.doesNotMatch(text, /ether type ip6|dport 53|fd62|null|undefined/);
 });
 

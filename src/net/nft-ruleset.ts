@@ -19,6 +19,15 @@ export interface RulesetSettings {
   /** Name of both tables. */
   readonly table: string;
   readonly plan: BridgePlan;
+  readonly limits: VmLimits;
+}
+
+/** How much of what all VMs share on the host one of them may use; 0: no limit. */
+export interface VmLimits {
+  /** Connections it began that the host keeps track of. */
+  readonly connections: number;
+  /** Packets to the resolver a second; twice as many at once. */
+  readonly dnsPerSecond: number;
 }
 
 const longestWithoutSet = 16;
@@ -29,7 +38,7 @@ export function fullRuleset(settings: RulesetSettings, vms: readonly VmRules[]):
     removeTables(settings.table),
     bridgeTable(settings),
     inetTable(settings),
-    ...vms.map((vm) => addVm(settings.table, vm)),
+    ...vms.map((vm) => addVm(settings, vm)),
     '',
   ].join('\n');
 }
@@ -40,10 +49,10 @@ export function removeTables(table: string): string {
 }
 
 /** Adds a VM to the tables. */
-export function addVm(table: string, vm: VmRules): string {
+export function addVm({ table, limits }: RulesetSettings, vm: VmRules): string {
   return [
     ...txLimit(table, vm),
-    ...egressChain(table, vm),
+    ...egressChain(table, limits, vm),
     ...elements(table, vm).map((element) => `add element ${element}`),
     '',
   ].join('\n');
@@ -80,11 +89,15 @@ function txLimit(table: string, vm: VmRules): readonly string[] {
   return [`add limit bridge ${table} ${limitOf(vm)} ${bucket}`];
 }
 
-function egressChain(table: string, vm: VmRules): readonly string[] {
+function egressChain(table: string, { connections, dnsPerSecond }: VmLimits, vm: VmRules): readonly string[] {
   if (!hasEgress(vm)) return [];
   const rule = `add rule inet ${table} ${chainOf(vm)}`;
+  const dns = `meta l4proto { tcp, udp } th dport 53 limit rate over ${dnsPerSecond}/second burst ${2 * dnsPerSecond} packets`;
   return [
     `add chain inet ${table} ${chainOf(vm)}`,
+    // The host's table of connections and its resolver are everybody's.
+    ...(connections === 0 ? [] : [`${rule} ct state new ct count over ${connections} drop`]),
+    ...(dnsPerSecond === 0 ? [] : [`${rule} ${dns} drop`]),
     `${rule} jump resolver`,
     ...destinations('ip', vm.allow4).map((match) => `${rule} ${match} accept`),
     ...destinations('ip6', vm.allow6).map((match) => `${rule} ${match} accept`),

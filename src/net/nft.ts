@@ -16,3 +16,9 @@ export async function hasNftElement(element: string): Promise<boolean> {
     throw error;
   }
 }
+
+/** Names of all tables, of any family. */
+export async function listTableNames(): Promise<readonly string[]> {
+  const { stdout } = await runHostTool('nft', ['list', 'tables']);
+  return [...stdout.matchAll(/^table \S+ (\S+)$/gm)].map((match) => match[1] ?? '');
+}

@@ -156,7 +156,8 @@ function dnsmasqConfig(options: ResolverOptions): string {
     // Names in the host's files are the host's business.
     'no-hosts',
     'cache-size=1000',
-    'dns-forward-max=150',
+    // A question waits for ten seconds at most; each VM has a pace for its own.
+    'dns-forward-max=1000',
     ...(options.upstream === null ? [] : ['no-resolv', ...options.upstream.map((server) => `server=${server}`)]),
     '',
   ].join('\n');

@@ -84,8 +84,8 @@ class UserNetwork implements Network {
     return new Map();
   }
 
-  async listTaps(): Promise<readonly string[]> {
-    return [];
+  async onNextPacket(): Promise<() => void> {
+    return () => {};
   }
 
   async diagnose(): ReturnType<Network['diagnose']> {

@@ -31,12 +31,14 @@ const takenBytes = 1024 * 1024;
  */
 async function takeSpace(db: Database): Promise<void> {
   try {
-    await sql`CREATE TABLE IF NOT EXISTS spare (filler BLOB)`.execute(db);
-    await sql`INSERT INTO spare VALUES (zeroblob(${takenBytes}))`.execute(db);
+    // Other processes may be at it too: each commit leaves what the other can go on from.
+    await db.transaction().execute(async (trx) => {
+      await sql`CREATE TABLE IF NOT EXISTS spare (filler BLOB)`.execute(trx);
+      await sql`INSERT INTO spare VALUES (zeroblob(${takenBytes}))`.execute(trx);
+    });
     await sql`PRAGMA wal_checkpoint(RESTART)`.execute(db);
-    await sql`DROP TABLE spare`.execute(db);
   } catch (error) {
     if (!isDiskFull(error)) throw error;
-    await sql`DROP TABLE IF EXISTS spare`.execute(db);
   }
+  await sql`DROP TABLE IF EXISTS spare`.execute(db);
 }

@@ -34,6 +34,11 @@ export interface VmService {
   reboot(id: string, options?: StopOptions): Promise<Vm>;
   pause(id: string): Promise<Vm>;
   resume(id: string): Promise<Vm>;
+  /**
+   * Lets a running VM stand still until a request to its guest or a packet for it comes; idle VMs are parked by themselves.
+   * Throws `wrong_state` unless running, `conflict` while its guest is in use, `unsupported` when its channel is optional.
+   */
+  park(id: string): Promise<void>;
   /** Changes cpus, memory or disk (grow only) of a VM that is created or stopped. */
   resize(
     id: string,
@@ -48,8 +53,8 @@ export interface VmService {
   controlSocket(id: string): string;
 
   /**
-   * The guest of a running VM. Throws `vm_not_found`, `wrong_state` when it does not run, `guest_unavailable` when its
-   * channel is optional.
+   * The guest of a running VM; requests wake one that is parked. Throws `vm_not_found`, `wrong_state` when it does not run,
+   * `guest_unavailable` when its channel is optional.
    */
   guest(id: string): GuestClient;
 

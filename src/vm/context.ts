@@ -1,7 +1,7 @@
 import type { Admission } from '../common/concurrency.ts';
 import type { Log } from '../common/log.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { GuestClient, OpenChannel } from '../guest/guest.ts';
+import type { GuestClient, GuestUse, OpenChannel } from '../guest/guest.ts';
 import type { ImageStore } from '../image/images.ts';
 import type { Network } from '../net/network.ts';
 import type { LoadedMemories } from '../snapshot/loaded-memories.ts';
@@ -34,6 +34,8 @@ export interface VmSettings {
   readonly memoryOverheadMiB: number | null;
   readonly templates: TemplateSettings;
   readonly spares: SpareSettings;
+  /** Idle seconds after which a VM is parked that says nothing else; 0: never. */
+  readonly parkAfterSeconds: number;
 }
 
 export interface TemplateSettings {
@@ -61,7 +63,7 @@ export interface VmDependencies {
   readonly assets: Assets;
   readonly layout: VmLayout;
   readonly memories: LoadedMemories;
-  readonly guestClient: (open: OpenChannel) => GuestClient;
+  readonly guestClient: (open: OpenChannel, options: { readonly use: GuestUse }) => GuestClient;
   readonly settings: VmSettings;
   /** Boots and restores at a time. */
   readonly admission: Admission;

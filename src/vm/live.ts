@@ -1,7 +1,9 @@
 import type { Log } from '../common/log.ts';
 import type { Engine, EngineExit } from '../engine/engine.ts';
-import type { GuestClient, OpenChannel } from '../guest/guest.ts';
+import type { GuestClient, GuestUse } from '../guest/guest.ts';
+import type { VmDependencies } from './context.ts';
 import type { VmLayout } from './layout.ts';
+import type { Parking } from './parking.ts';
 
 export interface LiveVm {
   readonly guest: GuestClient;
@@ -14,6 +16,7 @@ export interface LiveVm {
 interface Entry {
   guest: GuestClient;
   isStalled: boolean;
+  readonly use: GuestUse;
   readonly ended: AbortSignal;
   readonly controller: AbortController;
 }
@@ -22,7 +25,8 @@ interface Entry {
 export class LiveVms {
   readonly #engine: Engine;
   readonly #layout: VmLayout;
-  readonly #guestClient: (open: OpenChannel) => GuestClient;
+  readonly #guestClient: VmDependencies['guestClient'];
+  readonly #parking: Pick<Parking, 'follow' | 'unfollow'>;
   readonly #onExit: (exit: EngineExit) => void;
   readonly #onChange: (id: string) => void;
   readonly #log: Log;
@@ -31,7 +35,8 @@ export class LiveVms {
   constructor(options: {
     readonly engine: Engine;
     readonly layout: VmLayout;
-    readonly guestClient: (open: OpenChannel) => GuestClient;
+    readonly guestClient: VmDependencies['guestClient'];
+    readonly parking: Pick<Parking, 'follow' | 'unfollow'>;
     readonly onExit: (exit: EngineExit) => void;
     /** A guest was held or let go, by whomever. */
     readonly onChange: (id: string) => void;
@@ -40,6 +45,7 @@ export class LiveVms {
     this.#engine = options.engine;
     this.#layout = options.layout;
     this.#guestClient = options.guestClient;
+    this.#parking = options.parking;
     this.#onExit = options.onExit;
     this.#onChange = options.onChange;
     this.#log = options.log;
@@ -54,7 +60,9 @@ export class LiveVms {
     this.release(id);
     const dir = this.#layout.run(id);
     const controller = new AbortController();
-    const entry: Entry = { guest: this.#connect(id), isStalled: false, ended: controller.signal, controller };
+    const use = this.#parking.follow(id);
+    const guest = this.#connect(id, use);
+    const entry: Entry = { guest, isStalled: false, use, ended: controller.signal, controller };
     this.#live.set(id, entry);
     // A VM that was started again meanwhile has an entry of its own: only this one's end is told.
     const isCurrent = () => this.#live.get(id) === entry;
@@ -80,7 +88,7 @@ export class LiveVms {
     entry.isStalled = isStalled;
     if (!isStalled) return;
     entry.guest.close();
-    entry.guest = this.#connect(id);
+    entry.guest = this.#connect(id, entry.use);
   }
 
   /** Lets go of a VM: calls to its guest fail, waiters are told. */
@@ -88,12 +96,13 @@ export class LiveVms {
     const entry = this.#live.get(id);
     if (!entry) return;
     this.#live.delete(id);
+    this.#parking.unfollow(id);
     entry.controller.abort();
     entry.guest.close();
   }
 
-  #connect(id: string): GuestClient {
-    return this.#guestClient(() => this.#engine.openChannel(id, this.#layout.run(id)));
+  #connect(id: string, use: GuestUse): GuestClient {
+    return this.#guestClient(() => this.#engine.openChannel(id, this.#layout.run(id)), { use });
   }
 
   close(): void {

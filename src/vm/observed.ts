@@ -17,6 +17,7 @@ export function observedRecord(vm: Vm, seen: Seen, isUnplugged = false): Pick<Vm
     case 'stalled':
       return { state: 'paused', reason: stalledReason };
     case 'paused':
+      if (vm.parked) return { state: 'running', reason: isUnplugged ? unpluggedReason : null };
       return { state: 'paused', reason: isKnownPause(vm) ? vm.reason : foundPausedReason };
     case 'hung':
       return { state: vm.state, reason: hungReason };

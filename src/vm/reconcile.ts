@@ -4,6 +4,7 @@ import { maySpaceBeUsed } from './disk-space.ts';
 import type { Vm } from './model.ts';
 import { observedRecord, type Seen } from './observed.ts';
 import type { Operations } from './operations.ts';
+import type { Parking } from './parking.ts';
 import { networksOf } from './steps/host.ts';
 
 /** Milliseconds between looks at the disk while VMs are held for lack of space. */
@@ -16,6 +17,7 @@ export interface ReconcilerOptions {
   readonly operations: Operations;
   /** Operations on one VM. A record is corrected in its turn; looking does not wait for one, nor hold one up. */
   readonly serial: Serial<string>;
+  readonly parking: Pick<Parking, 'wake'>;
   /** Cleans up after a VM whose process is gone and whose end nobody told. */
   readonly onLost: (vm: Vm) => Promise<unknown>;
 }
@@ -28,6 +30,7 @@ export interface ReconcilerOptions {
 export class Reconciler {
   readonly #operations: Operations;
   readonly #serial: Serial<string>;
+  readonly #parking: Pick<Parking, 'wake'>;
   readonly #onLost: (vm: Vm) => Promise<unknown>;
   /** Those that wait for their turn to be corrected. */
   readonly #noticed = new Set<string>();
@@ -39,9 +42,10 @@ export class Reconciler {
   #nextLook = 0;
   #isClosed = false;
 
-  constructor({ operations, serial, onLost }: ReconcilerOptions) {
+  constructor({ operations, serial, parking, onLost }: ReconcilerOptions) {
     this.#operations = operations;
     this.#serial = serial;
+    this.#parking = parking;
     this.#onLost = onLost;
   }
 
@@ -125,7 +129,7 @@ export class Reconciler {
 
   #differs(vm: Vm, seen: Seen): boolean {
     const { state, reason } = observedRecord(vm, seen, this.#unplugged.has(vm.id));
-    return state !== vm.state || reason !== vm.reason;
+    return state !== vm.state || reason !== vm.reason || isWoken(vm, seen);
   }
 
   /** Makes the record what is seen. Only in the VM's turn. */
@@ -139,8 +143,9 @@ export class Reconciler {
       return;
     }
     live.setStalled(id, seen === 'stalled');
-    if (!this.#differs(vm, seen)) return;
+    if (isWoken(vm, seen)) await this.#parking.wake(id);
     const { state, reason } = observedRecord(vm, seen, this.#unplugged.has(id));
+    if (state === vm.state && reason === vm.reason) return;
     deps.log.warn({ vm: id, state, reason }, 'a VM is not as it was left');
     await this.#operations.observed({ ...vm, state, reason });
     if (state !== vm.state) records.emit(state === 'paused' ? 'vm.paused' : 'vm.resumed', vm);
@@ -170,6 +175,11 @@ export class Reconciler {
       .run(id, task)
       .catch((error) => this.#operations.deps.log.error({ err: error, vm: id }, 'a record could not be corrected'));
   }
+}
+
+/** Somebody has let it go on, who perhaps knew nothing of its being parked. */
+function isWoken(vm: Vm, seen: Seen): boolean {
+  return vm.parked && seen === 'running';
 }
 
 function isActive({ state }: Vm): boolean {

@@ -6,6 +6,7 @@ import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
 import { observedRecord } from './observed.ts';
 import { notStarted, notUndone, type Operations, stoppedNow } from './operations.ts';
+import type { Parking } from './parking.ts';
 import { createPlan, removePlan, snapshotPlan, startPlan, startPlanOf, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
 import { detachNetworks, networksOf } from './steps/host.ts';
@@ -21,6 +22,7 @@ const concurrency = 8;
 export async function recover(
   operations: Operations,
   serial: Serial<string>,
+  parking: Parking,
   snapshotIds: ReadonlySet<string>,
 ): Promise<void> {
   const { deps, records } = operations;
@@ -45,7 +47,8 @@ export async function recover(
     // What was kept ready is made anew, and what was not complete is taken back.
     if (vm?.hidden) await attempt(operations, id, () => operations.erase(id));
     // Nothing to see of a VM that has no process and should have none.
-    else if (vm && (shouldRun(vm) || live.has(id))) await attempt(operations, id, () => observe(operations, vm));
+    else if (vm && (shouldRun(vm) || live.has(id)))
+      await attempt(operations, id, () => observe(operations, parking, vm));
   };
   await forEachLimited(known, concurrency, (id) => serial.run(id, () => settleVm(id)));
   await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
@@ -95,7 +98,7 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
 }
 
 /** Adopts a VM that runs, and settles one whose process ended while nobody watched. */
-async function observe(operations: Operations, vm: Vm): Promise<void> {
+async function observe(operations: Operations, parking: Parking, vm: Vm): Promise<void> {
   const { deps, live } = operations;
   const dir = deps.layout.run(vm.id);
   const { state } = await deps.engine.observe(vm.id, dir);
@@ -115,6 +118,7 @@ async function observe(operations: Operations, vm: Vm): Promise<void> {
   live.setStalled(vm.id, state === 'stalled');
   const seen = observedRecord(vm, state);
   if (vm.state !== seen.state || vm.reason !== seen.reason) await operations.observed({ ...vm, ...seen });
+  await parking.restore(vm, state);
 }
 
 function shouldRun({ state }: Vm): boolean {

@@ -15,6 +15,7 @@ import { type LogTail, readLogTail } from './log-tail.ts';
 import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmState, VmUsage } from './model.ts';
 import { observedRecord } from './observed.ts';
 import { journalEntry, notStarted, notUndone, Operations, runningNow, stoppedNow } from './operations.ts';
+import { Parking } from './parking.ts';
 import { startPlanOf, stopPlan } from './plans.ts';
 import { checkSize, checkTotals } from './quotas.ts';
 import { Reconciler } from './reconcile.ts';
@@ -36,6 +37,7 @@ const exitReasons: Readonly<Record<EngineExit['reason'], string>> = {
 export class Vms implements VmService {
   readonly #deps: VmDependencies;
   readonly #records: Records;
+  readonly #parking: Parking;
   readonly #live: LiveVms;
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
@@ -50,8 +52,15 @@ export class Vms implements VmService {
   private constructor(deps: VmDependencies) {
     this.#deps = deps;
     this.#records = new Records(deps.log);
+    this.#parking = new Parking({
+      deps,
+      records: this.#records,
+      guestOf: (id) => this.#live.get(id)?.guest,
+      exclusive: (id, task) => this.#exclusive(id, task),
+    });
     this.#live = new LiveVms({
       ...deps,
+      parking: this.#parking,
       onExit: (exit) => this.#onExit(exit),
       onChange: (id) => this.#reconciler.notice(id),
     });
@@ -61,6 +70,7 @@ export class Vms implements VmService {
     this.#reconciler = new Reconciler({
       operations: this.#operations,
       serial: this.#serial,
+      parking: this.#parking,
       onLost: (vm) => this.#stop(vm, { force: true }, exitReasons.crashed),
     });
   }
@@ -72,7 +82,12 @@ export class Vms implements VmService {
   static async open(deps: VmDependencies): Promise<Vms> {
     const vms = new Vms(deps);
     await vms.#snapshots.load(await deps.snapshots.list());
-    await recover(vms.#operations, vms.#serial, new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)));
+    await recover(
+      vms.#operations,
+      vms.#serial,
+      vms.#parking,
+      new Set(vms.#snapshots.all().map((snapshot) => snapshot.id)),
+    );
     vms.#reconciler.start();
     return vms;
   }
@@ -153,6 +168,8 @@ export class Vms implements VmService {
   pause(id: string): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['running'], 'RUNNING to pause');
+      // What its user has paused goes on when its user says so.
+      await this.#parking.wake(id);
       await this.#deps.engine.pause(id, this.#deps.layout.run(id));
       const paused = await this.#operations.save({ ...vm, state: 'paused' });
       this.#records.emit('vm.paused', vm);
@@ -172,6 +189,10 @@ export class Vms implements VmService {
       this.#records.emit('vm.resumed', vm);
       return resumed;
     });
+  }
+
+  park(id: string): Promise<void> {
+    return this.#parking.park(id);
   }
 
   resize(
@@ -263,6 +284,7 @@ export class Vms implements VmService {
     await this.#reservations.idle();
     await this.#serial.idle();
     this.#live.close();
+    await this.#parking.close();
   }
 
   /** Refuses new changes and takes every VM down, those that are just starting too. */

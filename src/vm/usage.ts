@@ -5,15 +5,17 @@ import type { DiskUsage, NicUsage, Vm, VmUsage } from './model.ts';
 const noDiskUsage = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 };
 const noTraffic = { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 };
 
+/** The taps of a VM's interfaces. */
+export function tapsOf(vm: Vm): readonly string[] {
+  return vm.nics.map(({ addresses }) => addresses.tap);
+}
+
 /** What a VM uses, read from its process and its taps; null when it has no process. */
 export async function vmUsage(
   vm: Vm,
   { engine, layout, network }: Pick<VmDependencies, 'engine' | 'layout' | 'network'>,
 ): Promise<VmUsage | null> {
-  const [usage, traffic] = await Promise.all([
-    engine.usage(vm.id, layout.run(vm.id)),
-    network.traffic(vm.nics.map((nic) => nic.addresses.tap)),
-  ]);
+  const [usage, traffic] = await Promise.all([engine.usage(vm.id, layout.run(vm.id)), network.traffic(tapsOf(vm))]);
   if (usage === null) return null;
   const disk = (name: string, engineName: string): DiskUsage => ({
     name,

@@ -2,11 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/daemon/config.ts';
 import { type Host, openHost } from '../../src/daemon/host.ts';
+import type { SettingKey } from '../../src/daemon/settings.ts';
 import { assertPrivateNetwork } from './daemon.ts';
 
-/** The engine room without a listener: the service and its images, in this process. */
+/** The engine room without a listener: the service and its images, in this process. `settings` are by their keys. */
 export async function openTestHost(
-  settings: Readonly<Record<string, unknown>> = {},
+  settings: Readonly<Partial<Record<SettingKey, unknown>>> = {},
 ): Promise<Host & { readonly home: string; dispose(): Promise<void> }> {
   await assertPrivateNetwork();
   const home = await mkdtemp('/tmp/berth-test-');

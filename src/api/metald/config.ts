@@ -3,7 +3,7 @@
  * does; either name may be sent, and both are sent back.
  */
 
-import { clone, create } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import { BerthError } from '../../common/errors.ts';
 import {
   type ConsoleConfig,
@@ -13,16 +13,13 @@ import {
   RateLimitSchema,
   type StorageDevice,
   type VmConfig,
-  VmConfigSchema,
 } from './gen/vmprovisioner/v1/vm_pb.js';
 
-/** The configuration with both names of each setting filled in. Throws `invalid_argument` when they differ. */
-export function withBothNames(given: VmConfig): VmConfig {
-  const config = clone(VmConfigSchema, given);
+/** Fills in the other name of each setting, in place. Throws `invalid_argument` when both are given and differ. */
+export function fillBothNames(config: VmConfig): void {
   for (const [index, device] of config.storage.entries()) unifyStorage(device, `storage device ${index}`);
   for (const [index, nic] of config.network.entries()) unifyNic(nic, `network interface ${index}`);
   if (config.console) unifyConsole(config.console);
-  return config;
 }
 
 function unifyStorage(device: StorageDevice, where: string): void {

@@ -10,7 +10,7 @@ import type { Call } from './calls.ts';
 import { errorJson, toConnectError } from './errors.ts';
 import { headersOf } from './headers.ts';
 import { httpStatus } from './http-status.ts';
-import { type JsonStyle, readJson, writeJson } from './json.ts';
+import { type JsonStyle, type JsonWriter, readJson } from './json.ts';
 import type { WireRequest, WireResponse } from './server.ts';
 
 /** Replies below this size are not packed, bytes. */
@@ -23,30 +23,33 @@ const longestTimerMs = 2 ** 31 - 1;
 export interface ConnectJsonOptions {
   readonly authenticator: Authenticator;
   readonly style: JsonStyle;
+  readonly writer: JsonWriter;
 }
 
+/** Answers a call. `text` is its message where that is not the body. */
 export async function serveConnectJson(
   call: Call,
   request: WireRequest,
   response: WireResponse,
-  { authenticator, style }: ConnectJsonOptions,
+  { authenticator, style, writer }: ConnectJsonOptions,
+  text?: string,
 ): Promise<void> {
   let status = 200;
-  let reply: unknown;
+  let reply: string;
   try {
     const caller = await authenticator.authenticate(headersOf(request));
     requireVersion(request);
     const timeoutMs = timeoutOf(request);
-    const message = readJson(call.input, await readText(request));
+    const message = readJson(call.input, text ?? (await readText(request)));
     const result = call.run(message, caller);
     const output = result instanceof Promise ? await within(result, timeoutMs) : result;
-    reply = writeJson(call.output, output, style);
+    reply = writer.write(call.output, output);
   } catch (failure) {
     const error = toConnectError(failure, {});
     status = httpStatus(error.code, style);
-    reply = errorJson(error);
+    reply = JSON.stringify(errorJson(error));
   }
-  await send(request, response, status, JSON.stringify(reply));
+  await send(request, response, status, reply);
 }
 
 function requireVersion(request: WireRequest): void {
@@ -76,7 +79,7 @@ function within<T>(result: Promise<T>, timeoutMs: number | null): Promise<T> {
 
 async function send(request: WireRequest, response: WireResponse, status: number, text: string): Promise<void> {
   const headers: Record<string, string | number> = {
-    'content-type': status === 200 ? (request.headers['content-type'] ?? 'application/json') : 'application/json',
+    'content-type': (status === 200 && request.headers['content-type']) || 'application/json',
     'accept-encoding': 'gzip',
   };
   let body: string | Buffer = text;

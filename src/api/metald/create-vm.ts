@@ -1,11 +1,11 @@
 /** What a client wants a VM to be, checked, as the VM service takes it. */
 
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { BerthError } from '../../common/errors.ts';
 import type { ImageStore } from '../../image/images.ts';
 import type { CreateDisk, CreateVm } from '../../vm/model.ts';
 import { encodeApiRecord } from './api-record.ts';
-import { withBothNames } from './config.ts';
+import { fillBothNames } from './config.ts';
 import { decodeNic } from './create-nic.ts';
 import type {
   BootConfig,
@@ -37,21 +37,22 @@ export interface CreateVmOptions {
 
 /** Throws `invalid_argument` with the field's name, or `image_not_found`. Paths and quotas are the service's to check. */
 export function decodeCreateVm(request: CreateVmRequest, tenant: string, options: CreateVmOptions): CreateVm {
-  const { config: given } = request;
-  if (!given) throw invalid('vm config is required');
-  if (!given.cpu) throw invalid('cpu configuration is required');
-  if (!given.memory) throw invalid('memory configuration is required');
-  if (!given.boot) throw invalid('boot configuration is required');
-  const config = withBothNames(given);
-  const id = request.vmId || `ud-${randomBytes(8).toString('hex')}`;
-  const sizes = { cpus: decodeCpus(given.cpu), memoryMiB: decodeMemory(given.memory) };
+  const { config } = request;
+  if (!config) throw invalid('vm config is required');
+  const { cpu, memory, boot } = config;
+  if (!cpu) throw invalid('cpu configuration is required');
+  if (!memory) throw invalid('memory configuration is required');
+  if (!boot) throw invalid('boot configuration is required');
+  fillBothNames(config);
+  const id = request.vmId || newId();
+  const sizes = { cpus: decodeCpus(cpu), memoryMiB: decodeMemory(memory) };
   const consoleFile = decodeConsole(config.console);
   return {
     id,
     name: nameOf(config.metadata.name ?? '', id),
     tenant,
     ...sizes,
-    ...decodeBoot(given.boot, config, options.images),
+    ...decodeBoot(boot, config, options.images),
     nics: config.network.map(decodeNic),
     egress: { outbound: options.allowIps.length > 0, allow: options.allowIps },
     labels: { ...config.metadata },
@@ -64,6 +65,12 @@ export function decodeCreateVm(request: CreateVmRequest, tenant: string, options
 /** Metadata may hold more than a name can: then the VM is called by its id. */
 function nameOf(name: string, id: string): string {
   return name === '' || Buffer.byteLength(name) > 255 || /\p{Cc}/u.test(name) ? id : name;
+}
+
+/** In the form that the original's clients look for: `ud-` and 16 hex digits; all but a few bits of a UUID are random. */
+function newId(): string {
+  const uuid = randomUUID();
+  return `ud-${uuid.slice(0, 8)}${uuid.slice(-8)}`;
 }
 
 function decodeCpus(cpu: CpuConfig): number {

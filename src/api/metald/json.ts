@@ -10,8 +10,6 @@ import {
   type JsonValue,
   type Message,
   type MessageShape,
-  ScalarType,
-  toJson,
 } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 
@@ -35,6 +33,9 @@ const reports = new Set([
   'StorageStats',
 ]);
 
+/** Messages that are made once for each record and never changed, so that their texts are kept as long as they are. */
+const kept = new Set(['VmInfo', 'VmConfig']);
+
 /** Reads a request. Throws `invalid_argument`. */
 export function readJson<D extends DescMessage>(desc: D, text: string): MessageShape<D> {
   if (text.trim() === '') throw malformed('zero-length payload is not a valid JSON object');
@@ -49,49 +50,62 @@ function malformed(reason: string): ConnectError {
   return new ConnectError(`unmarshal message: ${reason}`, Code.InvalidArgument);
 }
 
-export function writeJson(desc: DescMessage, message: Message, style: JsonStyle): JsonValue {
-  return style === 'proto' ? toJson(desc, message) : specMessage(desc, message);
-}
+/** Writes messages of one style as JSON texts. */
+export class JsonWriter {
+  readonly #style: JsonStyle;
+  readonly #texts = new WeakMap<Message, string>();
 
-function specMessage(desc: DescMessage, message: Message): JsonValue {
-  const values = message as unknown as Readonly<Record<string, unknown>>;
-  const whole = reports.has(desc.name);
-  const out: Record<string, JsonValue> = {};
-  for (const field of desc.fields) {
-    const value = values[field.localName];
-    if (value === undefined || (!whole && isDefault(field, value))) continue;
-    out[field.name] = specField(field, value);
+  constructor(style: JsonStyle) {
+    this.#style = style;
   }
-  return out;
+
+  write(desc: DescMessage, message: Message): string {
+    const isKept = kept.has(desc.name);
+    const known = isKept ? this.#texts.get(message) : undefined;
+    if (known !== undefined) return known;
+    const text = this.#message(desc, message);
+    if (isKept) this.#texts.set(message, text);
+    return text;
+  }
+
+  #message(desc: DescMessage, message: Message): string {
+    const values = message as unknown as Readonly<Record<string, unknown>>;
+    const isWhole = this.#style === 'spec' && reports.has(desc.name);
+    let text = '';
+    for (const field of desc.fields) {
+      const value = values[field.localName];
+      if (value === undefined || (!isWhole && isDefault(field, value))) continue;
+      const name = this.#style === 'spec' ? field.name : field.jsonName;
+      text += `${text === '' ? '' : ','}"${name}":${this.#field(field, value)}`;
+    }
+    return `{${text}}`;
+  }
+
+  #field(field: DescField, value: unknown): string {
+    if (field.fieldKind === 'list')
+      return `[${(value as readonly unknown[]).map((item) => this.#item(field, item)).join(',')}]`;
+    if (field.fieldKind !== 'map') return this.#item(field, value);
+    const entries = Object.entries(value as object);
+    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${this.#item(field, item)}`).join(',')}}`;
+  }
+
+  #item(field: DescField, value: unknown): string {
+    if (field.message) return this.write(field.message, value as Message);
+    if (field.enum) return JSON.stringify(field.enum.value[value as number]?.name ?? value);
+    if (typeof value === 'bigint') return this.#integer(value);
+    // Protobuf has names for what JSON's numbers cannot be.
+    return JSON.stringify(typeof value === 'number' && !Number.isFinite(value) ? String(value) : value);
+  }
+
+  /** A number where JSON's can hold it, else a text, which every parser of 64-bit fields takes as well. */
+  #integer(value: bigint): string {
+    const isNumber = this.#style === 'spec' && Number.isSafeInteger(Number(value));
+    return isNumber ? value.toString() : `"${value}"`;
+  }
 }
 
 function isDefault(field: DescField, value: unknown): boolean {
   if (field.fieldKind === 'list') return (value as readonly unknown[]).length === 0;
   if (field.fieldKind === 'map') return Object.keys(value as object).length === 0;
   return value === 0 || value === 0n || value === '' || value === false;
-}
-
-function specField(field: DescField, value: unknown): JsonValue {
-  switch (field.fieldKind) {
-    case 'list':
-      return (value as readonly unknown[]).map((item) => specItem(field, item));
-    case 'map':
-      return Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, specItem(field, item)]));
-    default:
-      return specItem(field, value);
-  }
-}
-
-function specItem(field: DescField, value: unknown): JsonValue {
-  if (field.message) return specMessage(field.message, value as Message);
-  if (field.enum) return field.enum.value[value as number]?.name ?? (value as number);
-  if (typeof value === 'bigint') return specInteger(value);
-  if (field.scalar === ScalarType.BYTES) return Buffer.from(value as Uint8Array).toString('base64');
-  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : (value as JsonValue);
-}
-
-/** A number where JSON's can hold it, else a text, which every parser of 64-bit fields takes as well. */
-function specInteger(value: bigint): number | string {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value.toString();
 }

@@ -7,7 +7,15 @@ import { page } from './pages.ts';
 
 /** Number `n` of several, in order of creation; every third has the time of the one before. */
 function vm(n: number): Vm {
-  return sampleVm(n, { createdAt: new Date(Date.UTC(2026, 0, 1) + Math.floor((n * 2) / 3)).toISOString() });
+  return sampleVm(n, {
+    id: `vm-${String(n).padStart(3, '0')}`,
+    createdAt: new Date(Date.UTC(2026, 0, 1) + Math.floor((n * 2) / 3)).toISOString(),
+  });
+}
+
+/** As {@link vm}, with an id that says nothing of the order. */
+function shuffled(n: number): Vm {
+  return { ...vm(n), id: `vm-${(n * 7919) % 1009}` };
 }
 
 const ids = (vms: readonly Vm[]) => vms.map(({ id }) => id);
@@ -19,7 +27,7 @@ describe('pages', () => {
     assert.deepEqual([first.vms.length, first.vms[0]?.id, first.total], [50, 'vm-119', 120]);
     const second = page(vms, null, { pageSize: 50, pageToken: first.next });
     const third = page(vms, null, { pageSize: 50, pageToken: second.next });
-    assert.deepEqual([third.vms.length, third.vms.at(-1)?.id, third.next, third.total], [20, 'vm-0', '', 120]);
+    assert.deepEqual([third.vms.length, third.vms.at(-1)?.id, third.next, third.total], [20, 'vm-000', '', 120]);
   });
 
   it('have at most 1000', () => {
@@ -30,7 +38,7 @@ describe('pages', () => {
   it("begin where the reference's tokens say", () => {
     const vms = Array.from({ length: 60 }, (_, n) => vm(n));
     const { vms: shown } = page(vms, null, { pageSize: 5, pageToken: 'eyJvZmZzZXQiOjUwfQ==' });
-    assert.deepEqual(ids(shown), ['vm-9', 'vm-8', 'vm-7', 'vm-6', 'vm-5']);
+    assert.deepEqual(ids(shown), ['vm-009', 'vm-008', 'vm-007', 'vm-006', 'vm-005']);
   });
 
   it('hold tokens that have the form of the reference', () => {
@@ -45,9 +53,10 @@ describe('pages', () => {
         fc.integer({ min: 1, max: 7 }),
         fc.array(fc.record({ added: fc.nat(3), removed: fc.array(fc.nat(100), { maxLength: 3 }) }), { maxLength: 40 }),
         (count, pageSize, turns) => {
-          let vms = Array.from({ length: count }, (_, n) => vm(n));
+          let vms = Array.from({ length: count }, (_, n) => shuffled(n));
           const stayed = new Set(ids(vms));
           const seen: string[] = [];
+          const gone = new Set<string>();
           let token = '';
           let next = count;
           for (let turn = 0; turn === 0 || token !== ''; turn++) {
@@ -56,10 +65,12 @@ describe('pages', () => {
             token = shown.next;
             const { added = 0, removed = [] } = turns[turn] ?? {};
             for (const index of removed) {
-              const [gone] = vms.length === 0 ? [] : vms.splice(index % vms.length, 1);
-              if (gone) stayed.delete(gone.id);
+              const leaving = vms[index % Math.max(1, vms.length)];
+              if (!leaving) continue;
+              gone.add(leaving.id);
+              stayed.delete(leaving.id);
             }
-            vms = [...vms, ...Array.from({ length: added }, () => vm(next++))];
+            vms = [...vms, ...Array.from({ length: added }, () => shuffled(next++))].filter(({ id }) => !gone.has(id));
           }
           assert.equal(new Set(seen).size, seen.length, 'none twice');
           for (const id of stayed) assert.ok(seen.includes(id), `${id} was left out`);

@@ -21,13 +21,20 @@ export interface Page {
  */
 interface Position {
   readonly offset: number;
-  readonly after?: { readonly at: string; readonly id: string };
+  readonly after?: Place;
+}
+
+/** Of a VM in the order of creation. */
+interface Place {
+  readonly at: string;
+  readonly id: string;
 }
 
 const longestToken = 256;
 
 /**
- * One page of `vms`, which are oldest first, of those that `wanted` lets through.
+ * One page of `vms`, of those that `wanted` lets through. VMs of the same millisecond are ordered by id. What is made of
+ * `vms` is kept as long as they are, so the array must not change.
  *
  * Throws `invalid_argument` for a size below 0 and for a token that is none.
  */
@@ -39,7 +46,8 @@ export function page(
   if (request.pageSize < 0) throw invalid('page_size must not be negative');
   const size = Math.min(request.pageSize || defaultPageSize, maxPageSize);
   const position = request.pageToken === '' ? { offset: 0 } : readToken(request.pageToken);
-  const matching = wanted === null ? vms : vms.filter(wanted);
+  const ordered = inOrder(vms);
+  const matching = wanted === null ? ordered : ordered.filter(wanted);
   const total = matching.length;
   // `end` counts the VMs that are older than the page before, or all.
   const end = position.after ? countBefore(matching, position.after) : Math.max(0, total - position.offset);
@@ -49,12 +57,32 @@ export function page(
   return { vms: shown, next: begin === 0 || !last ? '' : writeToken(position.offset + shown.length, last), total };
 }
 
-/** How many of `vms` come before the VM in the order of creation; it need not be there any more. */
-function countBefore(vms: readonly Vm[], { at, id }: { readonly at: string; readonly id: string }): number {
-  // The list is in order of creation; where a clock was set back in between, the VM itself still tells where it stands.
-  const index = vms.findLastIndex((vm) => vm.id === id);
-  if (index !== -1) return index;
-  return vms.findLastIndex((vm) => vm.createdAt < at || (vm.createdAt === at && vm.id < id)) + 1;
+const orders = new WeakMap<readonly Vm[], readonly Vm[]>();
+
+/** Oldest first, by what a token holds: where a VM stands can be told even when it is gone. */
+function inOrder(vms: readonly Vm[]): readonly Vm[] {
+  let ordered = orders.get(vms);
+  if (!ordered) {
+    ordered = vms.toSorted((a, b) => (isBefore(a, { at: b.createdAt, id: b.id }) ? -1 : 1));
+    orders.set(vms, ordered);
+  }
+  return ordered;
+}
+
+function isBefore(vm: Vm, { at, id }: Place): boolean {
+  return vm.createdAt < at || (vm.createdAt === at && vm.id < id);
+}
+
+/** How many of `vms`, which are in order, come before a place. */
+function countBefore(vms: readonly Vm[], place: Place): number {
+  let low = 0;
+  let high = vms.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBefore(vms[middle]!, place)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function writeToken(offset: number, last: Vm): string {

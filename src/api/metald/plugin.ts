@@ -6,11 +6,10 @@ import { Authenticator } from './auth.ts';
 import { createCalls } from './calls.ts';
 import { Health } from './health.ts';
 import type { JsonStyle } from './json.ts';
-import { type JwtOptions, JwtVerifier } from './jwt.ts';
+import type { JwtOptions } from './jwt.ts';
 import { ApiMetrics } from './metrics.ts';
 import { type MetricsDetail, OpenPages } from './open-pages.ts';
 import type { CustomerTokenStore, HealthCheck, NetworkFacts } from './ports.ts';
-import { createProtocols } from './protocols.ts';
 import { createRoutes } from './routes.ts';
 import { createDualServer } from './server.ts';
 import { MetaldService, type MetaldSettings } from './service.ts';
@@ -64,7 +63,7 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
   const authenticator = new Authenticator({
     development,
     tokens: new TokenVerifier(tokens, clock),
-    jwt: jwt === null ? null : await JwtVerifier.open(jwt, clock, log),
+    jwt: jwt === null ? null : await (await import('./jwt.ts')).JwtVerifier.open(jwt, clock, log),
   });
   const metrics = new ApiMetrics(backend, version);
   const usage = new UsageSamples(vms, clock, log);
@@ -84,7 +83,9 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
     authenticator,
     style,
     reflection,
-    protocols: createProtocols(calls, { authenticator, style, reflection }),
+    // Costs a fifth of the daemon's memory: loaded for whoever speaks something else than JSON.
+    protocols: async () =>
+      (await import('./protocols.ts')).createProtocols(calls, { authenticator, style, reflection }),
     pages: pagesWith(options.metricsDetail),
     metrics,
     log,

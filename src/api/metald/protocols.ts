@@ -3,19 +3,23 @@
 import {
   Code,
   ConnectError,
-  type ConnectRouter,
+  createConnectRouter,
   createContextKey,
   type HandlerContext,
   type ServiceImpl,
 } from '@connectrpc/connect';
-import { compressionGzip, connectNodeAdapter } from '@connectrpc/connect-node';
+import {
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from '@connectrpc/connect-node';
 import type { Authenticator, Caller } from './auth.ts';
 import { maxMessageBytes } from './body.ts';
 import type { CallTable } from './calls.ts';
 import { VmService } from './gen/vmprovisioner/v1/vm_pb.js';
 import type { JsonStyle } from './json.ts';
 import { registerReflection } from './reflection.ts';
-import type { WireHandler } from './server.ts';
+import type { WireRequest, WireResponse } from './server.ts';
 
 const callerKey = createContextKey<Caller | null>(null, { description: 'who calls' });
 
@@ -26,23 +30,32 @@ export interface ProtocolOptions {
   readonly reflection: boolean;
 }
 
-export function createProtocols(calls: CallTable, options: ProtocolOptions): WireHandler {
+/** Answers a request whose path is that of a call, or of reflection. Rejects when the answer cannot be written. */
+export type ServeProtocols = (request: WireRequest, response: WireResponse, path: string) => Promise<void>;
+
+export function createProtocols(calls: CallTable, options: ProtocolOptions): ServeProtocols {
   const { authenticator } = options;
-  return connectNodeAdapter({
-    routes(router: ConnectRouter) {
-      router.service(VmService, implementation(calls), {
-        // Before the body is read: nobody without a token makes the daemon parse anything.
-        requestGate: async (context) => {
-          const caller = await authenticator.authenticate((name) => context.requestHeader.get(name) ?? undefined);
-          context.values.set(callerKey, caller);
-        },
-      });
-      if (options.reflection) registerReflection(router);
-    },
+  const router = createConnectRouter({
     acceptCompression: [compressionGzip],
     readMaxBytes: maxMessageBytes,
     jsonOptions: { ignoreUnknownFields: true, useProtoFieldName: options.style === 'spec' },
-  }) as WireHandler;
+  });
+  router.service(VmService, implementation(calls), {
+    // Before the body is read: nobody without a token makes the daemon parse anything.
+    requestGate: async (context) => {
+      const caller = await authenticator.authenticate((name) => context.requestHeader.get(name) ?? undefined);
+      context.values.set(callerKey, caller);
+    },
+  });
+  if (options.reflection) registerReflection(router);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return async (request, response, path) => {
+    const handler = handlers.get(path);
+    if (!handler) throw new Error(`nothing serves ${path}`);
+    request.url = path;
+    const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, undefined));
+    await universalResponseToNodeResponse(answer, response);
+  };
 }
 
 function implementation(calls: CallTable): ServiceImpl<typeof VmService> {

@@ -4,17 +4,18 @@ import type { Log } from '../../common/log.ts';
 import type { Authenticator } from './auth.ts';
 import type { Call, CallTable } from './calls.ts';
 import { serveConnectJson } from './connect-json.ts';
-import type { JsonStyle } from './json.ts';
+import { type JsonStyle, JsonWriter } from './json.ts';
 import type { ApiMetrics } from './metrics.ts';
 import type { OpenPages } from './open-pages.ts';
+import type { ServeProtocols } from './protocols.ts';
 import type { WireHandler, WireRequest, WireResponse } from './server.ts';
 
 export interface RouteOptions {
   readonly calls: CallTable;
   readonly authenticator: Authenticator;
   readonly style: JsonStyle;
-  /** Answers what is not Connect in JSON. */
-  readonly protocols: WireHandler;
+  /** Makes what answers that is not Connect in JSON; called once, when it is needed. */
+  readonly protocols: () => Promise<ServeProtocols>;
   readonly reflection: boolean;
   readonly pages: OpenPages;
   readonly metrics: ApiMetrics;
@@ -29,6 +30,9 @@ const aliases: readonly (readonly [alias: string, prefix: string])[] = [
 
 const reflectionPath = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
 
+/** What the reference shows curl for a first try. */
+const listPath = '/v1/vms';
+
 const jsonType = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const otherTypes = /^application\/(?:proto|grpc(?:-web)?(?:\+(?:proto|json))?)\s*$/i;
 const acceptPost =
@@ -36,23 +40,29 @@ const acceptPost =
   'application/grpc-web+proto, application/json, application/json; charset=utf-8, application/proto';
 
 export function createRoutes(options: RouteOptions): WireHandler {
-  const { calls, protocols, pages, metrics, log } = options;
+  const json = { ...options, writer: new JsonWriter(options.style) };
+  const { calls, pages, metrics, log } = options;
+  let protocols: Promise<ServeProtocols> | null = null;
   const byPath = new Map<string, Call | null>(Object.values(calls).map((call) => [call.path, call]));
   if (options.reflection) byPath.set(reflectionPath, null);
   return (request, response) => {
     const startedAt = performance.now();
     response.on('close', () => metrics.answered(request.method ?? '', response.statusCode, startedAt));
     const path = pathOf(request);
+    const answer = (call: Call, text?: string) =>
+      serveConnectJson(call, request, response, json, text).catch((error: unknown) => giveUp(response, error, log));
     try {
+      if (path === listPath && request.method === 'GET') return void answer(calls.listVms, '{}');
       if (!byPath.has(path)) return pages.serve(path, request, response);
       if (request.method !== 'POST') return end(response, 405, { allow: 'POST' });
       const type = request.headers['content-type'] ?? '';
       const call = byPath.get(path);
-      if (call && jsonType.test(type)) {
-        serveConnectJson(call, request, response, options).catch((error: unknown) => giveUp(response, error, log));
-      } else if (otherTypes.test(type)) {
-        request.url = path;
-        protocols(request, response);
+      if (call && jsonType.test(type)) void answer(call);
+      else if (otherTypes.test(type)) {
+        protocols ??= options.protocols();
+        protocols
+          .then((serve) => serve(request, response, path))
+          .catch((error: unknown) => giveUp(response, error, log));
       } else end(response, 415, { 'accept-post': acceptPost });
     } catch (error) {
       giveUp(response, error, log);

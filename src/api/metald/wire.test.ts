@@ -36,7 +36,7 @@ describe('requests that are no calls', () => {
     ['an unknown service', 'POST', '/other.v1.Service/ListVms', json, 404, {}],
     ['reflection, which is off', 'POST', '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', json, 404, {}],
     ['no path', 'GET', '/', {}, 404, {}],
-    ['a path of the reference', 'GET', '/v1/vms', json, 404, {}],
+    ['another method of the list', 'POST', '/v1/vms', json, 404, {}],
   ] as const) {
     it(`${what}: ${status}`, async () => {
       const body = method === 'POST' ? { body: Buffer.from('{}') } : {};
@@ -59,6 +59,12 @@ describe('calls in JSON', () => {
       );
       assert.deepEqual(await response.json(), { vms: [], next_page_token: '', total_count: 0 });
     }
+  });
+
+  it('list VMs under the path of the reference, too', async () => {
+    const response = await fetch(`${api.url}/v1/vms`, { headers: { authorization: 'Bearer dev_customer_a' } });
+    assert.deepEqual([response.status, await response.json()], [200, { vms: [], next_page_token: '', total_count: 0 }]);
+    assert.equal((await fetch(`${api.url}/v1/vms`)).status, 401);
   });
 
   it('are the same under the later package name', async () => {

@@ -29,9 +29,10 @@ declare module 'fastify' {
   }
 }
 
-export type AdminAccount =
-  | { readonly email: string; readonly password: string }
-  | { readonly email: string; readonly passwordHash: string };
+export interface AdminAccount {
+  readonly email: string;
+  readonly password: string;
+}
 
 export interface AuthOptions {
   /** The host's own key. */
@@ -66,17 +67,12 @@ export class AccessControl {
 
   constructor(options: AuthOptions, clock: () => number, log: Log) {
     if (options.apiKey === '') throw new RangeError('the API key must not be empty');
-    if (options.admin !== null && 'password' in options.admin && options.admin.password === '') {
-      throw new RangeError('the password of the admin must not be empty');
-    }
+    if (options.admin?.password === '') throw new RangeError('the password of the admin must not be empty');
     this.#isHostKey = secretMatcher(options.apiKey);
     this.#keys = new ApiKeyVerifier(options.keys, clock, log);
     this.#sessions = new Sessions(clock);
     this.#adminEmail = options.admin === null ? null : secretMatcher(options.admin.email);
-    this.#passwordHash =
-      options.admin !== null && 'passwordHash' in options.admin
-        ? Promise.resolve(options.admin.passwordHash)
-        : hashPassword(options.admin?.password ?? '');
+    this.#passwordHash = hashPassword(options.admin?.password ?? '');
   }
 
   /** Adds the hooks. They cover every route that is registered afterwards. */

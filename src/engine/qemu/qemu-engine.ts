@@ -31,7 +31,7 @@ import { QemuHostFacts } from './qemu-host.ts';
 import { type KvmAccess, kvmAccess } from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
-import { diskUsage, processUsage } from './usage.ts';
+import { diskUsage, processCpuMicros, processUsage } from './usage.ts';
 import { vmFiles, vmSockets } from './vm-files.ts';
 import { VmWatch } from './vm-watch.ts';
 
@@ -208,6 +208,11 @@ export class QemuEngine implements Engine {
 
   engineLog(dir: string): string {
     return vmFiles(dir).engineLog;
+  }
+
+  async cpuMicros(id: string, dir: string): Promise<number | null> {
+    const process = await this.#table.find(id, dir);
+    return process === null ? null : await processCpuMicros(process.pid);
   }
 
   async usage(id: string, dir: string): Promise<EngineUsage | null> {

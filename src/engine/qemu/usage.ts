@@ -8,6 +8,12 @@ import { isObject } from './qemu-qmp.ts';
 const microsPerTick = 10_000;
 const pageBytes = 4096;
 
+/** CPU time a process used; null when it is gone. */
+export async function processCpuMicros(pid: number): Promise<number | null> {
+  const stat = await readStat(pid);
+  return stat === null ? null : stat.cpuTicks * microsPerTick;
+}
+
 /** What a process used; null when it is gone. */
 export async function processUsage(pid: number): Promise<Omit<EngineUsage, 'disks'> | null> {
   const stat = await readStat(pid);

@@ -86,6 +86,8 @@ export class QemuGuest {
     const guest = new QemuGuest({ options, tscKhz: snapshot.tscKhz, dir, initrd, disk, memory, incoming: true });
     await guest.#monitor(async (qmp) => {
       await leaveMemoryInPlace(qmp);
+      // The guest would announce the addresses of the machine that was saved.
+      await qmp.execute('migrate-set-parameters', { 'announce-rounds': 0 });
       await qmp.execute('migrate-incoming', { uri: `exec:cat ${join(snapshot.dir, 'state')}` });
       await migrated(qmp);
     });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Admission } from '../../common/concurrency.ts';
 import type { Engine, EngineExit, EngineState, EngineVmSpec } from '../../engine/engine.ts';
-import type { GuestClient } from '../../guest/guest.ts';
+import type { GuestClient, GuestUse } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
 import { createBridgePlan } from '../../net/bridge-plan.ts';
 import type { Network } from '../../net/network.ts';
@@ -70,7 +70,7 @@ export class FakeHost {
       assets: new Assets([join(this.home, 'image')]),
       layout: new VmLayout(this.home),
       memories: new LoadedMemories(0),
-      guestClient: () => this.#guest() as GuestClient,
+      guestClient: (_, { use }) => this.#guest(use) as GuestClient,
       settings: {
         quotas: { ...ampleQuotas, ...quotas },
         defaultDiskMiB: 1,
@@ -83,6 +83,7 @@ export class FakeHost {
         memoryOverheadMiB: null,
         templates: { build: false, budgetBytes: 0 },
         spares: { waiting: 0, ready: 0 },
+        parkAfterSeconds: 0,
         get diskReserveMiB() {
           return reserve();
         },
@@ -129,6 +130,7 @@ export class FakeHost {
       },
       pause: async (id) => this.change(id, 'paused'),
       resume: async (id) => this.change(id, 'running'),
+      cpuMicros: async () => performance.now() * 1000,
       usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
       waitForExit: async (id) => !this.processes.has(id),
@@ -153,16 +155,22 @@ export class FakeHost {
       attached: async () => false,
       nic: ({ tap, mac }) => ({ name: 'net', backend: { kind: 'tap', tap }, mac }),
       traffic: async () => new Map(),
+      onNextPacket: async () => () => {},
     };
   }
 
-  #guest(): Partial<GuestClient> {
+  #guest(use: GuestUse): Partial<GuestClient> {
     return {
       ready: async () => {
         await this.#call('ready');
         return hello;
       },
       configure: async () => ({ hello, steps: [], clockSkewMs: 0 }),
+      setClock: async () => {},
+      sync: async () => {
+        await use.begin();
+        use.end();
+      },
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },

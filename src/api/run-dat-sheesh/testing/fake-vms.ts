@@ -112,6 +112,11 @@ export class FakeVms implements VmService {
     return this.force(id, { state: 'running' });
   }
 
+  async park(id: string): Promise<void> {
+    this.#require(id, ['running'], 'running');
+    this.force(id, { parked: true });
+  }
+
   async remove(id: string): Promise<void> {
     this.get(id);
     this.#replace(this.#vms.filter((vm) => vm.id !== id));

@@ -1,18 +1,20 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
-import { build } from 'esbuild';
 import { bundleAgent } from '../scripts/bundle-agent.mjs';
 import { agentFiles, inDirectory } from '../src/agent/testing/agent-files.ts';
 import { AgentVm } from '../src/agent/testing/vm.ts';
 import { exists } from '../src/common/files.ts';
+import { RawHttp } from './raw-http.ts';
 import { quantity, type Row, times } from './report.ts';
 
 const starts = 7;
+const rounds = 100;
+/** Calls of each kind before any counts: code is compiled. */
+const warmUp = 30;
 const seconds = 4;
 /** Keys that are asked for once only, so that none of them is remembered. */
 const paths = 5000;
@@ -27,10 +29,9 @@ export async function benchAgent(): Promise<Row[]> {
 
 async function inVm(): Promise<Row[]> {
   await using vm = await AgentVm.boot('{"name":"bench","runner":"bash"}');
-  await vm.upload('/bench', { 'load.cjs': await bundleLoad() });
   const started: number[] = [];
   const empty: number[] = [];
-  // The first start of each reads the program from disk, and compiles it.
+  // Each is the start after a boot: with nothing in /run. The first of all reads the programs from disk.
   for (let n = 0; n < starts + 1; n++) {
     empty.push(await elapsed(() => vm.run('node -e 0')));
     let pid = 0;
@@ -39,12 +40,13 @@ async function inVm(): Promise<Row[]> {
         pid = await vm.startAgent();
       }),
     );
-    if (n < starts) await vm.run(`kill ${pid}; while kill -0 ${pid} 2>/dev/null; do sleep 0.1; done; rm -r /run/log`);
+    const end = `kill ${pid}; while kill -0 ${pid} 2>/dev/null; do sleep 0.1; done; rm -r /run/log /run/dstack`;
+    if (n < starts) await vm.run(end);
   }
-  const calls = JSON.parse(await vm.run('node /bench/load.cjs', 240_000)) as Record<string, number[]>;
+  const calls = await timeCalls(vm);
   const status = await vm.run("grep VmRSS /proc/$(pgrep -f '^node agent.cjs')/status");
   const emptyRss = await vm.run("node -e 'console.log(process.memoryUsage().rss)'");
-  const floor = { what: 'node:http, a constant', ms: calls.floor! };
+  const floor = { what: 'node:http, a constant', ms: calls.floor };
   return [
     times({ what: 'agent in a VM: GetKey, another path each time', ms: calls.GetKey!, floor, atMost: { ms: 20 } }),
     times({ what: 'agent in a VM: GetQuote', ms: calls.GetQuote!, floor, atMost: { ms: 150 } }),
@@ -71,14 +73,45 @@ async function elapsed(run: () => Promise<unknown>): Promise<number> {
   return performance.now() - before;
 }
 
-async function bundleLoad(): Promise<Buffer> {
-  const scratch = await mkdtemp(join(tmpdir(), 'berth-bench-'));
-  const outfile = join(scratch, 'load.cjs');
-  const entry = fileURLToPath(new URL('agent-in-vm.ts', import.meta.url));
-  await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'cjs' });
-  const content = await readFile(outfile);
-  await rm(scratch, { recursive: true });
-  return content;
+interface CallTimes {
+  readonly floor: readonly number[];
+  readonly GetKey: readonly number[];
+  readonly GetQuote: readonly number[];
+  readonly GetTlsKey: readonly number[];
+}
+
+/**
+ * Milliseconds of calls in turns, each on a connection that stays. The caller is outside, at the other end of the guest
+ * channel: a client in the VM would share its one emulated processor, and be measured along.
+ */
+async function timeCalls(vm: AgentVm): Promise<CallTimes> {
+  const listening = '/run/floor.sock';
+  await vm.upload('/bench', { 'floor.cjs': `${constantServer(listening)}` });
+  await vm.run(`setsid node /bench/floor.cjs >/dev/null 2>&1 & until [ -S ${listening} ]; do sleep 0.2; done`);
+  const floor = new RawHttp(await vm.guest.connect({ unix: listening }));
+  const agent = new RawHttp(await vm.guest.connect({ unix: '/run/dstack.sock' }));
+  const calls: Readonly<Record<keyof CallTimes, (n: number) => Promise<string>>> = {
+    floor: () => floor.post('/', '{}'),
+    GetKey: (n) => agent.post('/GetKey', JSON.stringify({ path: `bench/${n}`, purpose: 'signing' })),
+    GetQuote: (n) => agent.post('/GetQuote', JSON.stringify({ report_data: n.toString(16).padStart(64, '0') })),
+    GetTlsKey: () => agent.post('/GetTlsKey', '{"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}'),
+  };
+  const measured: Record<keyof CallTimes, number[]> = { floor: [], GetKey: [], GetQuote: [], GetTlsKey: [] };
+  for (let n = 0; n < warmUp + rounds; n++)
+    for (const name of Object.keys(calls) as (keyof CallTimes)[]) {
+      const ms = await elapsed(() => calls[name](n));
+      if (n >= warmUp) measured[name].push(ms);
+    }
+  floor.close();
+  agent.close();
+  return measured;
+}
+
+/** Program of a server that answers what could be GetKey's reply, whatever it is asked. */
+function constantServer(socket: string): string {
+  const constant = `{"key":"${'0'.repeat(64)}","signature_chain":["${'0'.repeat(130)}",""]}`;
+  return `require('node:http').createServer((q, r) => { q.resume(); r.writeHead(200, { 'content-type':
+    'application/json', 'content-length': ${constant.length} }); r.end('${constant}') }).listen('${socket}')`;
 }
 
 /** GetKey over the socket of an agent as it is put into VMs, here. */
@@ -91,10 +124,7 @@ async function onThisMachine(): Promise<Row[]> {
   const agent = spawn(process.execPath, [program, join(home, 'agent.json')], { stdio: 'ignore' });
   const socket = join(home, 'run', 'dstack.sock');
   const floorSocket = join(home, 'floor.sock');
-  const constant = `{"key":"${'0'.repeat(64)}","signature_chain":["${'0'.repeat(130)}",""]}`;
-  const server = `require('node:http').createServer((q, r) => { q.resume(); r.writeHead(200, { 'content-type':
-    'application/json', 'content-length': ${constant.length} }); r.end('${constant}') }).listen('${floorSocket}')`;
-  const floorProcess = spawn(process.execPath, ['-e', server], { stdio: 'ignore' });
+  const floorProcess = spawn(process.execPath, ['-e', constantServer(floorSocket)], { stdio: 'ignore' });
   try {
     for (const path of [socket, floorSocket]) while (!(await exists(path))) await sleep(20);
     await rate(socket, 1, 1);

@@ -92,11 +92,12 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
   it('starts after all that, with both of each', async () => {
     assert.equal((await call('BootVm', { vm_id: id })).state, 'VM_STATE_RUNNING');
     const { taps, rules, processes } = await traces(daemon.home);
-    assert.deepEqual([taps.length, rules.length, processes.length], [2, 2, 1]);
+    // Addresses of two interfaces, and the limit of one.
+    assert.deepEqual([taps.length, rules.length, processes.length], [2, 3, 1]);
     await daemon.kill();
     daemon = await daemon.restart({ env: env() });
     assert.equal(await stateOf(), 'VM_STATE_RUNNING');
-    assert.equal((await traces(daemon.home)).rules.length, 2);
+    assert.equal((await traces(daemon.home)).rules.length, 3);
   });
 
   for (const point of points(removePlan)) {

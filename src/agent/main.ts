@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { BerthError } from '../common/errors.ts';
 import { consoleLog } from './log.ts';
@@ -10,7 +11,8 @@ import { parseRunConfig } from './run-config.ts';
 async function main(path = '/dstack/agent.json'): Promise<void> {
   try {
     const agent = await startAgent(parseRunConfig(await readFile(path, 'utf8'), path), consoleLog());
-    console.log(`listening: ${agent.httpUrl}`);
+    // Node makes a stream for console.log, which takes a tenth of the start where a processor is emulated.
+    writeSync(1, `listening: ${agent.httpUrl}\n`);
     process.once('SIGTERM', () => agent.stop());
   } catch (error) {
     console.error(error instanceof BerthError ? `${error.message}. ${error.advice}` : error);

@@ -105,6 +105,15 @@ test('limits hold after a reconcile on which all rules were gone', async () => {
   await assertLimited();
 });
 
+test('limits are as they were when somebody changed the rules', async () => {
+  assert.deepEqual(await host.do('call', 'main', 'verify', all), []);
+  const limits = () => host.run('nft', '-s', 'list', 'ruleset');
+  const before = await limits();
+  await host.run('nft', 'flush', 'chain', 'bridge', `berth_${bridge}`, 'from_guest');
+  assert.deepEqual(await host.do('call', 'main', 'verify', all), []);
+  assert.deepEqual((await limits()).split('\n').toSorted(), before.split('\n').toSorted());
+});
+
 test('traffic is counted as the guest sees it', async () => {
   const { rxBytes, txBytes } = await host.do('traffic', 'main', slow.tap);
   assert.ok(rxBytes >= 2 * bulkBytes && txBytes >= 2 * bulkBytes, `${rxBytes} received, ${txBytes} sent`);

@@ -138,7 +138,7 @@ export class Creation {
       const makesFiles = start || origin !== null;
       const { vm, operation } = await this.#reserve(prepared, makesFiles);
       if (makesFiles) return this.#serial.run(vm.id, () => this.#build(vm, operation, start, origin));
-      this.#operations.records.emit('vm.created', vm);
+      if (!vm.hidden) this.#operations.records.emit('vm.created', vm);
       return vm;
     });
   }

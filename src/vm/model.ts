@@ -180,7 +180,7 @@ export interface CreateDisk {
   readonly readOnly?: boolean;
   /** The disk the guest sees first. Exactly one with `boot`; none otherwise, where it is the image's or snapshot's. */
   readonly root?: boolean;
-  /** Virtual size; smaller than the source is raised to it; omitted: the source's. */
+  /** Virtual size; smaller than the source is raised to it; omitted, or for a disk that is only read: the source's. */
   readonly sizeMiB?: number;
 }
 

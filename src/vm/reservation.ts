@@ -171,7 +171,9 @@ async function inspectDisk(
     throw new BerthError('invalid_argument', { reason: `disk ${name}: the size must be a whole number of MiB` });
   const path = 'asset' in disk.source ? disk.source.asset : await rootfsOf(disk.source.image, images);
   const { virtualSizeBytes, ...asset } = await assets.disk(name, path);
-  return { name, readOnly, root, asset, sizeMiB: Math.max(sizeMiB, Math.ceil(virtualSizeBytes / bytesPerMiB)) };
+  const sourceMiB = Math.ceil(virtualSizeBytes / bytesPerMiB);
+  // A disk that is only read is its source itself; the root disk has a layer in any case.
+  return { name, readOnly, root, asset, sizeMiB: readOnly && !root ? sourceMiB : Math.max(sizeMiB, sourceMiB) };
 }
 
 async function rootfsOf(image: string, images: VmDependencies['images']): Promise<string> {

@@ -59,9 +59,10 @@ async function taps(): Promise<string[]> {
 async function rules(): Promise<string[]> {
   const { stdout } = await runCommand('nft', ['list', 'ruleset']);
   // The gateway and the network are in the rules for good; VMs have the addresses from .2 on.
-  return [...new Set(stdout.match(/172\.16\.0\.\d+\b(?!\/)/g) ?? [])].filter(
+  const addresses = [...new Set(stdout.match(/172\.16\.0\.\d+\b(?!\/)/g) ?? [])].filter(
     (address) => !['172.16.0.0', '172.16.0.1', '172.16.0.255'].includes(address),
   );
+  return [...addresses, ...(stdout.match(/(?<=^\s*limit )tx_\S+/gm) ?? [])];
 }
 
 async function names(path: string): Promise<string[]> {

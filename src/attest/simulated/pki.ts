@@ -30,10 +30,19 @@ export const PCE_ID = '0000';
 const organization = 'Berth simulated TEE, not hardware';
 const validity = { notBefore: new Date('2020-01-01T00:00:00Z'), notAfter: new Date('2099-12-31T00:00:00Z') };
 
-/** The keys, which the seed alone decides. */
+/**
+ * The keys, which the seed alone decides. Each is derived when it is first asked for: quotes need two of them, and where a
+ * processor is emulated a key takes a tenth of a second.
+ */
 export function simulatedKeys(seed: Uint8Array): SimulatedPki['keys'] {
-  const entries = roles.map((role) => [role, deriveP256(seed, ['berth-simulated-tee:', role])] as const);
-  return Object.fromEntries(entries) as Record<Role, KeyObject>;
+  const derived = new Map<Role, KeyObject>();
+  const derive = (role: Role): KeyObject => {
+    const key = derived.get(role) ?? deriveP256(seed, ['berth-simulated-tee:', role]);
+    derived.set(role, key);
+    return key;
+  };
+  const getters = roles.map((role) => [role, { enumerable: true, get: () => derive(role) }] as const);
+  return Object.defineProperties({}, Object.fromEntries(getters)) as Record<Role, KeyObject>;
 }
 
 /** Makes the certificates of the keys. ECDSA is randomised, so they are made once and kept. */

@@ -32,18 +32,15 @@ interface State {
  */
 export class SimulatedPlatform {
   readonly pki: SimulatedPki;
-  readonly #attestationKey: Buffer;
   readonly #qeAuthData = Buffer.alloc(32);
   readonly #pckChain: string;
-  readonly #vouched: Readonly<Record<'tdx' | 'sgx', Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'>>>;
+  /** What the quoting enclaves say about the attestation key, made at the first quote of each kind. */
+  readonly #vouched = new Map<'tdx' | 'sgx', Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'>>();
 
   constructor(pki: SimulatedPki) {
     this.pki = pki;
-    // The last 64 bytes of a P-256 SubjectPublicKeyInfo are x and y.
-    this.#attestationKey = publicKeyInfo(pki.keys.attestation).subarray(-64);
     const { pck, root } = pki.certificates;
     this.#pckChain = chain([pck, pki.certificates['pck-ca'], root]);
-    this.#vouched = { tdx: this.#vouch(quotingEnclaves.tdx), sgx: this.#vouch(quotingEnclaves.sgx) };
   }
 
   /** A platform that nothing keeps, for tests and throw-away laptops. */
@@ -82,16 +79,27 @@ export class SimulatedPlatform {
   #auth(kind: 'tdx' | 'sgx', signedPart: Buffer): QuoteAuth {
     return {
       signature: sign('sha256', signedPart, { key: this.pki.keys.attestation, dsaEncoding: 'ieee-p1363' }),
-      attestationKey: this.#attestationKey,
-      ...this.#vouched[kind],
+      attestationKey: this.#attestationKey(),
+      ...this.#vouchedFor(kind),
       qeAuthData: this.#qeAuthData,
       pckChain: this.#pckChain,
     };
   }
 
+  /** The last 64 bytes of a P-256 SubjectPublicKeyInfo: x and y. */
+  #attestationKey(): Buffer {
+    return publicKeyInfo(this.pki.keys.attestation).subarray(-64);
+  }
+
+  #vouchedFor(kind: 'tdx' | 'sgx'): Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'> {
+    const vouched = this.#vouched.get(kind) ?? this.#vouch(quotingEnclaves[kind]);
+    this.#vouched.set(kind, vouched);
+    return vouched;
+  }
+
   /** A quoting enclave's word for the attestation key, signed by the platform. */
   #vouch(enclave: EnclaveIdentity): Pick<QuoteAuth, 'qeReport' | 'qeReportSignature'> {
-    const keyHash = sha256(this.#attestationKey, this.#qeAuthData);
+    const keyHash = sha256(this.#attestationKey(), this.#qeAuthData);
     const qeReport = enclaveReport(enclave, Buffer.concat([keyHash, Buffer.alloc(32)]));
     const key = { key: this.pki.keys.pck, dsaEncoding: 'ieee-p1363' } as const;
     return { qeReport, qeReportSignature: sign('sha256', qeReport, key) };

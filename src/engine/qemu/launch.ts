@@ -9,7 +9,7 @@ import { vmFiles } from './vm-files.ts';
 const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
 
 export interface LaunchOptions {
-  readonly spec: Pick<EngineVmSpec, 'dir' | 'uid' | 'nics'>;
+  readonly spec: Pick<EngineVmSpec, 'id' | 'dir' | 'uid' | 'nics'>;
   readonly qemu: string;
   readonly qemuArgs: readonly string[];
   /** Files to write the pid to before anything else happens. */
@@ -18,6 +18,8 @@ export interface LaunchOptions {
   readonly logBytes: { readonly console: number; readonly engine: number };
   /** Captured memory, and the state that belongs to it, for the process to inherit; null when it boots. */
   readonly memory: EngineMemory | null;
+  /** Whether the process is to end with the daemon, however that ends. A VM's outlives it. */
+  readonly endsWithDaemon: boolean;
   /** Group that may open /dev/kvm, when the process needs one. */
   readonly kvmGroup: number | null;
 }
@@ -51,7 +53,8 @@ export async function launch(options: LaunchOptions): Promise<ChildProcess> {
   }
 }
 
-function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, memory, kvmGroup }: LaunchOptions): string[] {
+function launcherArgs(options: LaunchOptions): string[] {
+  const { spec, qemu, qemuArgs, cgroupFiles, logBytes, memory, endsWithDaemon, kvmGroup } = options;
   const files = vmFiles(spec.dir);
   return [
     ...cgroupFiles.flatMap((file) => ['--cgroup', file]),
@@ -63,17 +66,19 @@ function launcherArgs({ spec, qemu, qemuArgs, cgroupFiles, logBytes, memory, kvm
     ...(memory === null ? [] : ['--inherited', String(memoryDescriptor), '--inherited', String(stateDescriptor)]),
     ...['--uid', spec.uid === null ? '-' : String(spec.uid)],
     '--',
-    ...privileges(spec.uid, kvmGroup),
+    ...privileges(spec.uid, kvmGroup, endsWithDaemon),
     qemu,
     ...qemuArgs,
   ];
 }
 
-function privileges(uid: number | null, kvmGroup: number | null): string[] {
-  if (uid === null) return ['setpriv', '--no-new-privs', '--'];
+function privileges(uid: number | null, kvmGroup: number | null, endsWithDaemon: boolean): string[] {
+  const fate = endsWithDaemon ? ['--pdeathsig', 'KILL'] : [];
+  if (uid === null) return ['setpriv', ...fate, '--no-new-privs', '--'];
   const groups = kvmGroup === null ? '--clear-groups' : `--groups=${kvmGroup}`;
   return [
     'setpriv',
+    ...fate,
     `--reuid=${uid}`,
     `--regid=${uid}`,
     groups,

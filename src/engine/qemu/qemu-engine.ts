@@ -22,7 +22,7 @@ import { Cgroups } from './cgroup.ts';
 import { growDisk, switchDiskLayer } from './disk-layers.ts';
 import { fingerprint } from './fingerprint.ts';
 import { expectState, loadState } from './incoming.ts';
-import { launch } from './launch.ts';
+import { type LaunchOptions, launch } from './launch.ts';
 import { logWritersEnded, tail } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
 import { openChannel } from './open-channel.ts';
@@ -88,7 +88,7 @@ export class QemuEngine implements Engine {
     };
     this.#log = options.log;
     this.#host = new QemuHostFacts(this.#options, {
-      start: (spec) => this.#start(spec, 'kvm'),
+      start: (spec) => this.#start(spec, 'kvm', { memory: null, endsWithDaemon: true }),
       waitForExit: (id, dir, timeoutMs) => this.waitForExit(id, dir, timeoutMs),
       destroy: (id, dir) => this.destroy(id, dir),
       consoleLog: (dir) => this.consoleLog(dir),
@@ -112,11 +112,11 @@ export class QemuEngine implements Engine {
   }
 
   async start(spec: EngineVmSpec): Promise<void> {
-    await this.#start(spec, (await this.#host.acceleration()).kind);
+    await this.#start(spec, (await this.#host.acceleration()).kind, { memory: null, endsWithDaemon: false });
   }
 
   async prepare(spec: EngineVmSpec, memory: EngineMemory): Promise<void> {
-    await this.#start(spec, (await this.#host.acceleration()).kind, memory);
+    await this.#start(spec, (await this.#host.acceleration()).kind, { memory, endsWithDaemon: false });
   }
 
   async restore(id: string, dir: string): Promise<void> {
@@ -245,7 +245,11 @@ export class QemuEngine implements Engine {
     await (await this.#cgroups)?.close();
   }
 
-  async #start(spec: EngineVmSpec, acceleration: 'kvm' | 'tcg', memory: EngineMemory | null = null): Promise<void> {
+  async #start(
+    spec: EngineVmSpec,
+    acceleration: 'kvm' | 'tcg',
+    { memory, endsWithDaemon }: Pick<LaunchOptions, 'memory' | 'endsWithDaemon'>,
+  ): Promise<void> {
     checkId(spec.id);
     const sockets = vmSockets(spec.dir);
     if ((await this.#table.find(spec.id, spec.dir)) !== null) {
@@ -269,7 +273,9 @@ export class QemuEngine implements Engine {
         cpuPercent,
         memoryBytes: memoryMiB === null ? null : memoryMiB * 1024 * 1024,
       });
-      await this.#launch(spec, args, cgroupFiles, access.group, memory);
+      const { qemu, logBytes } = this.#options;
+      const kvmGroup = access.group;
+      await this.#launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, memory, endsWithDaemon, kvmGroup });
       if (memory !== null) await expectState(await this.#monitors.ready(spec.dir));
     } catch (error) {
       await this.destroy(spec.id, spec.dir);
@@ -283,15 +289,9 @@ export class QemuEngine implements Engine {
   }
 
   /** Starts the process and waits until it answers; an early end is noticed at once. */
-  async #launch(
-    spec: EngineVmSpec,
-    args: readonly string[],
-    cgroupFiles: readonly string[],
-    kvmGroup: number | null,
-    memory: EngineMemory | null,
-  ): Promise<void> {
-    const { qemu, logBytes } = this.#options;
-    const child = await launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, memory, kvmGroup });
+  async #launch(options: LaunchOptions): Promise<void> {
+    const { spec } = options;
+    const child = await launch(options);
     const ended = new AbortController();
     child.once('exit', (code, signal) => {
       this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');

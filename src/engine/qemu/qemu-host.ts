@@ -83,7 +83,6 @@ export class QemuHostFacts {
       kernel: await kernelKey(kernel),
       qemuVersion: await this.version(),
       hostBoot: await hostBootId(),
-      uid,
     };
     const known = await cache.get(key);
     if (known !== null) return known;

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { bootUnderKvm, kvmAccess, ProbeCache, type ProbeRunner } from './qemu-probe.ts';
 
 const log = pino({ level: 'silent' });
-const key = { kernel: 'k', qemuVersion: '1', hostBoot: 'b', uid: 7 };
+const key = { kernel: 'k', qemuVersion: '1', hostBoot: 'b' };
 let dir: string;
 
 beforeEach(async () => {
@@ -20,9 +20,13 @@ test('an answer is remembered for the same question only', async () => {
   assert.equal(await cache.get(key), null);
   await cache.put(key, { kind: 'kvm', reason: 'booted' });
   assert.deepEqual(await new ProbeCache(dir, log).get(key), { kind: 'kvm', reason: 'booted' });
-  for (const change of [{ kernel: 'l' }, { qemuVersion: '2' }, { hostBoot: 'c' }, { uid: null }]) {
+  for (const change of [{ kernel: 'l' }, { qemuVersion: '2' }, { hostBoot: 'c' }]) {
     assert.equal(await cache.get({ ...key, ...change }), null);
   }
+  const other = { ...key, kernel: 'l' };
+  await cache.put(other, { kind: 'tcg', reason: 'hung' });
+  assert.deepEqual(await cache.get(key), { kind: 'kvm', reason: 'booted' });
+  assert.deepEqual(await cache.get(other), { kind: 'tcg', reason: 'hung' });
 });
 
 test('a damaged memory counts as none', async () => {
@@ -31,7 +35,7 @@ test('a damaged memory counts as none', async () => {
     '{',
     '[]',
     '{"key":1}',
-    JSON.stringify({ key: JSON.stringify(key), answer: { kind: 'x', reason: '' } }),
+    JSON.stringify({ [JSON.stringify(key)]: { kind: 'x', reason: '' } }),
   ]) {
     await writeFile(join(dir, 'acceleration.json'), text);
     assert.equal(await new ProbeCache(dir, log).get(key), null);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../common/files.ts';
 import type { Log } from '../../common/log.ts';
@@ -10,6 +10,8 @@ import { powerOff, print, program } from './tiny-program.ts';
 
 /** Milliseconds in which a kernel under working KVM has long booted and powered off; it needs about 300. */
 const bootMs = 8000;
+/** Age of a probe's directory at which no probe can still be using it. */
+const leftoverMs = 10 * 60 * 1000;
 const marker = 'berth-acceleration-probe-reached-user-space';
 
 export interface Acceleration {
@@ -23,8 +25,6 @@ export interface ProbeKey {
   readonly kernel: string;
   readonly qemuVersion: string;
   readonly hostBoot: string;
-  /** Whom the answer is for: device permissions may differ. */
-  readonly uid: number | null;
 }
 
 /** Where /dev/kvm stands for processes of `uid`. */
@@ -60,7 +60,10 @@ export async function hostBootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
 }
 
-/** Remembers the last answer in a file. An unreadable one counts as none. */
+/** Answers that are remembered: hosts have a few kernels. */
+const maxAnswers = 32;
+
+/** Remembers answers in a file, shared by the daemons of a host. An unreadable one counts as none. */
 export class ProbeCache {
   readonly #path: string;
   readonly #log: Log;
@@ -71,20 +74,26 @@ export class ProbeCache {
   }
 
   async get(key: ProbeKey): Promise<Acceleration | null> {
-    try {
-      const saved: unknown = JSON.parse(await readFile(this.#path, 'utf8'));
-      if (!isObject(saved) || !isObject(saved.answer) || saved.key !== JSON.stringify(key)) return null;
-      const { kind, reason } = saved.answer;
-      return (kind === 'kvm' || kind === 'tcg') && typeof reason === 'string' ? { kind, reason } : null;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-        this.#log.warn({ err: error }, 'acceleration probe is repeated');
-      return null;
-    }
+    const answer = (await this.#read())[JSON.stringify(key)];
+    if (!isObject(answer)) return null;
+    const { kind, reason } = answer;
+    return (kind === 'kvm' || kind === 'tcg') && typeof reason === 'string' ? { kind, reason } : null;
   }
 
   async put(key: ProbeKey, answer: Acceleration): Promise<void> {
-    await writeFileAtomic(this.#path, JSON.stringify({ key: JSON.stringify(key), answer }));
+    const others = Object.entries(await this.#read()).slice(-maxAnswers + 1);
+    await writeFileAtomic(this.#path, JSON.stringify(Object.fromEntries([...others, [JSON.stringify(key), answer]])));
+  }
+
+  async #read(): Promise<Readonly<Record<string, unknown>>> {
+    try {
+      const saved: unknown = JSON.parse(await readFile(this.#path, 'utf8'));
+      return isObject(saved) ? saved : {};
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        this.#log.warn({ err: error }, 'acceleration probe is repeated');
+      return {};
+    }
   }
 }
 
@@ -110,6 +119,7 @@ export async function bootUnderKvm(options: {
 }): Promise<Acceleration> {
   const { runner, kernel, uid, deadlineMs = bootMs } = options;
   const id = `probe-${randomBytes(6).toString('hex')}`;
+  await removeLeftovers(options.stateDir);
   const dir = join(options.stateDir, id);
   await mkdir(dir, { mode: 0o711 });
   try {
@@ -138,5 +148,15 @@ export async function bootUnderKvm(options: {
   } finally {
     await runner.destroy(id, dir);
     await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** Directories of probes whose daemon was killed; their processes ended with it. */
+async function removeLeftovers(stateDir: string): Promise<void> {
+  for (const name of await readdir(stateDir)) {
+    if (!name.startsWith('probe-')) continue;
+    const path = join(stateDir, name);
+    const found = await stat(path).catch(() => null);
+    if (found !== null && Date.now() - found.mtimeMs > leftoverMs) await rm(path, { recursive: true, force: true });
   }
 }

@@ -80,7 +80,15 @@ export class BareCloner {
       tap,
     });
     await using state = await openFile(memoryFiles(this.#template).state, 'r');
-    const waiting = ['-S', '-incoming', 'defer', '-global', 'migration.send-configuration=off'];
+    const waiting = [
+      '-S',
+      '-incoming',
+      'defer',
+      '-global',
+      'migration.send-configuration=off',
+      '-global',
+      'migration.announce-rounds=0',
+    ];
     const child = spawn('qemu-system-x86_64', [...args, ...waiting], {
       // The state has the descriptor that loadState names.
       stdio: ['ignore', 'ignore', 'inherit', 'ignore', state.fd],

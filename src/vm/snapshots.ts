@@ -85,6 +85,8 @@ export class Snapshots {
       snapshotId: id,
       oldLayer: manifest.layer,
       newLayer: newLayerName(),
+      // Clients may boot from its disk; what is cloned from the others always has the memory.
+      bootable: purpose.role === 'user' ? 1 : 0,
     });
     await this.#operations.begin(vm, operation);
     try {

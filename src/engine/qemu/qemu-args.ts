@@ -152,8 +152,14 @@ function memoryBackend(spec: EngineVmSpec, host: QemuHost): Record<string, unkno
 }
 
 function incoming(host: QemuHost): string[] {
-  // The state is saved by itself, without what a whole migration puts before it.
-  return host.incoming ? ['-S', '-incoming', 'defer', '-global', 'migration.send-configuration=off'] : [];
+  if (!host.incoming) return [];
+  return [
+    ...['-S', '-incoming', 'defer'],
+    // The state is saved by itself, without what a whole migration puts before it.
+    ...['-global', 'migration.send-configuration=off'],
+    // The addresses that the guest has now are not those it will have.
+    ...['-global', 'migration.announce-rounds=0'],
+  ];
 }
 
 function kernelCommandLine(spec: EngineVmSpec, host: QemuHost): string {

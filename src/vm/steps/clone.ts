@@ -11,8 +11,6 @@ import { engineSpec, identityOf, launchStep, networkStep } from './host.ts';
 
 /** Milliseconds that a clone's first answer may take; it has nothing to boot. */
 const answerMs = 30_000;
-/** A clock that was set by a request that took longer than this is set once more, milliseconds. */
-const clockToleranceMs = 20;
 
 const longestDetail = 200;
 
@@ -63,12 +61,9 @@ export const renewStep: Step<OperationContext> = {
     const running = live.get(vm.id);
     if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
     try {
-      const asked = performance.now();
       const diskBytes = isLarger(context) ? vm.diskMiB * 1024 * 1024 : null;
       const identity = { ...identityOf(deps, vm), renew: true, diskBytes };
       const identified = await running.guest.become(identity, answerMs, running.ended);
-      // The first request meets cold code; its clock is as old as it took.
-      if (performance.now() - asked > clockToleranceMs) await running.guest.setClock(answerMs);
       outcome.renewal = renewalOf(identified);
     } catch (error) {
       const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);

@@ -100,7 +100,7 @@ export const guestStep: Step<OperationContext> = {
     if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
     try {
       await running.guest.ready(deps.settings.bootTimeoutMs, running.ended);
-      await running.guest.configure(identityOf(deps, vm));
+      await running.guest.configure(firstIdentityOf(deps, vm));
     } catch (error) {
       // The console goes with the VM's directory, so its last lines are kept for the operator.
       const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
@@ -226,6 +226,15 @@ export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
     network: first ?? null,
     furtherNetworks: further,
   };
+}
+
+/** What a guest that has booted is told: at the VM's first start whatever the image has of a machine's own is made anew. */
+function firstIdentityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
+  const identity = { ...identityOf(deps, vm), renew: vm.startedAt === null };
+  if (!vm.hidden || identity.network === null) return identity;
+  // It becomes a template: what has no addresses has none to be taken away from each of its clones.
+  const network = { ...identity.network, ipv4: null, gateway4: null, ipv6: null, gateway6: null };
+  return { ...identity, network };
 }
 
 /** A VM's name as the name of a machine: letters, digits, dots and dashes, at most 63 of them. */

@@ -42,7 +42,7 @@ export const newLayerStep: Step<OperationContext> = {
 };
 
 /**
- * The instant of the snapshot: with the guest's file system flushed and frozen, and the VM standing still, writes move to
+ * The instant of the snapshot: with the guest's file system flushed, and the VM standing still, writes move to
  * the new layer, and memory and devices are saved. They are put together beside the disk and published with it.
  */
 export const captureStep: Step<OperationContext> = {
@@ -84,12 +84,14 @@ async function ownOrigin(dir: string): Promise<{ readonly path: string; readonly
   return { path: memoryFiles(dir).memory, index: (await readMemoryManifest(dir)).memory };
 }
 
-/** Runs `task` with the guest's file system flushed and frozen. */
-async function whileQuiet<T>({ live, vm }: OperationContext, task: () => Promise<T>): Promise<T> {
+/** Runs `task` with the guest's file system flushed, and frozen where the disk alone is to be of use. */
+async function whileQuiet<T>({ live, vm, detail }: OperationContext, task: () => Promise<T>): Promise<T> {
   const running = live.get(vm.id);
   if (!running)
     throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED', state: 'stopped' });
   await running.guest.sync();
+  // Memory and disk of one instant fit as they are. A frozen file system costs each copy a write when it is let go.
+  if (detail.bootable !== 1) return task();
   const begun = performance.now();
   await running.guest.freeze(maxFreezeMs);
   let result: T;

@@ -1,46 +1,22 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import {
-  chmod,
-  chown,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { extract, pack } from 'tar-stream';
 
 import { runCommand } from '../common/command.ts';
-import { createGuestClient } from './client.ts';
 import type { GuestClient } from './guest.ts';
-import { LocalGuest } from './testing/local-guest.ts';
+import { withLocalGuest } from './testing/local-guest.ts';
 
-let guest: LocalGuest;
 let client: GuestClient;
 let root: string;
 
-before(async () => {
-  guest = await LocalGuest.start();
-  client = createGuestClient(guest.openChannel);
-  root = await mkdtemp(join(tmpdir(), 'berth-files-'));
-  await chmod(root, 0o755);
-});
-
-after(async () => {
-  client.close();
-  await guest.destroy();
-  await rm(root, { recursive: true, force: true });
+withLocalGuest((atHand) => {
+  ({ client, root } = atHand);
 });
 
 async function unpackedHere(

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { BerthError } from '../common/errors.ts';
 import { createGuestClient } from './client.ts';
 import type { GuestClient, GuestExec, GuestExecRequest } from './guest.ts';
 import { MAGIC, makeNonce, marker } from './resync.ts';
-import { LocalGuest } from './testing/local-guest.ts';
+import { LocalGuest, withLocalGuest } from './testing/local-guest.ts';
 
 const request = { cwd: '/', env: { PATH: '/usr/bin:/bin' }, uid: 0, gid: 0, timeoutMs: 20_000 } as const;
 
@@ -19,17 +18,8 @@ let guest: LocalGuest;
 let client: GuestClient;
 let root: string;
 
-before(async () => {
-  guest = await LocalGuest.start();
-  client = createGuestClient(guest.openChannel);
-  root = await mkdtemp(join(tmpdir(), 'berth-files-'));
-  await chmod(root, 0o755);
-});
-
-after(async () => {
-  client.close();
-  await guest.destroy();
-  await rm(root, { recursive: true, force: true });
+withLocalGuest((atHand) => {
+  ({ guest, client, root } = atHand);
 });
 
 async function finish(exec: GuestExec) {

@@ -2,11 +2,15 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { after, before } from 'node:test';
 
 import { ensureGuestInit } from '../build.ts';
+import { createGuestClient } from '../client.ts';
+import type { GuestClient } from '../guest.ts';
 
 export class LocalGuest {
   readonly #process: ChildProcess;
@@ -31,4 +35,28 @@ export class LocalGuest {
     this.#process.kill();
     await exited;
   }
+}
+
+interface GuestAtHand {
+  readonly guest: LocalGuest;
+  readonly client: GuestClient;
+  /** A directory that every user may read. */
+  readonly root: string;
+}
+
+/** Has a guest there for all tests of the file; `take` is given it before the first. */
+export function withLocalGuest(take: (atHand: GuestAtHand) => void): void {
+  let atHand: GuestAtHand;
+  before(async () => {
+    const guest = await LocalGuest.start();
+    const root = await mkdtemp(join(tmpdir(), 'berth-files-'));
+    await chmod(root, 0o755);
+    atHand = { guest, client: createGuestClient(guest.openChannel), root };
+    take(atHand);
+  });
+  after(async () => {
+    atHand.client.close();
+    await atHand.guest.destroy();
+    await rm(atHand.root, { recursive: true, force: true });
+  });
 }

@@ -1,11 +1,19 @@
 /**
- * Places where a test can make the daemon die or fail, named in BERTH_FAILPOINT: `create.disk.before` kills the process
- * with SIGKILL there, `create.disk.before=error` throws. Unset, a failpoint is one comparison.
+ * Places where a test can make the process die or fail, named in BERTH_FAILPOINT or by {@link armFailpoint}:
+ * `create.disk.before` kills it with SIGKILL there, `create.disk.before=error` throws. Without one a failpoint is one
+ * comparison.
  */
-const [armedAt, armedAction] = (process.env.BERTH_FAILPOINT ?? '').split('=');
+let armed: string | undefined;
+let action: string | undefined;
+armFailpoint(process.env.BERTH_FAILPOINT ?? '');
+
+/** Arms the failpoint in place of the one that was; an empty name disarms. */
+export function armFailpoint(name: string): void {
+  [armed, action] = name.split('=');
+}
 
 export function failpoint(name: string): void {
-  if (name !== armedAt) return;
-  if (armedAction === 'error') throw new Error(`failpoint ${name}`);
+  if (name !== armed) return;
+  if (action === 'error') throw new Error(`failpoint ${name}`);
   process.kill(process.pid, 'SIGKILL');
 }

@@ -50,13 +50,13 @@ async function processes(isOurs: (command: string) => boolean): Promise<number[]
   return found;
 }
 
-async function taps(): Promise<string[]> {
+export async function taps(): Promise<string[]> {
   const { stdout } = await runCommand('ip', ['-j', '-d', 'link', 'show']);
   const links = JSON.parse(stdout) as { ifname: string; linkinfo?: { info_kind?: string } }[];
   return links.filter((link) => link.linkinfo?.info_kind === 'tun').map((link) => link.ifname);
 }
 
-async function rules(): Promise<string[]> {
+export async function rules(): Promise<string[]> {
   const { stdout } = await runCommand('nft', ['list', 'ruleset']);
   // The gateway and the network are in the rules for good; VMs have the addresses from .2 on.
   const addresses = [...new Set(stdout.match(/172\.16\.0\.\d+\b(?!\/)/g) ?? [])].filter(
@@ -88,7 +88,7 @@ function rows(home: string): string[] {
 }
 
 /** Control groups of the data directory's VMs. */
-async function cgroups(home: string): Promise<string[]> {
+export async function cgroups(home: string): Promise<string[]> {
   const instance = createHash('sha256').update(home).digest('hex').slice(0, 12);
   const found = new Set<string>();
   for (const root of ['/sys/fs/cgroup/cpu', '/sys/fs/cgroup/memory', '/sys/fs/cgroup'])

@@ -1,0 +1,54 @@
+/** The engine room in a process of its own, told by its parent what to do and where to die; see ./room.ts. */
+
+import { flushCompileCache } from 'node:module';
+import { text } from 'node:stream/consumers';
+import { pino } from 'pino';
+import { armFailpoint } from '../../../src/common/failpoint.ts';
+import { loadConfig } from '../../../src/daemon/config.ts';
+import { openHost } from '../../../src/daemon/host.ts';
+import type { RoomOperations } from './room.ts';
+
+const [home = '', settings = '{}'] = process.argv.slice(2);
+const { vms } = await openHost(
+  loadConfig({ file: null, env: {}, flags: { home, 'network.resolver': false, ...JSON.parse(settings) } }),
+  () => {},
+  pino({ level: 'warn' }, pino.destination({ fd: 2, sync: true })),
+);
+
+const operations: RoomOperations = {
+  list: async () => vms.list(),
+  create: (request) => vms.create(request),
+  start: (id) => vms.start(id),
+  remove: (id) => vms.remove(id),
+  snapshot: (id) => vms.snapshot(id),
+  async shell(id, command) {
+    const limits = { cwd: '/', env: { PATH: '/usr/bin:/bin' }, uid: 0, gid: 0, timeoutMs: 60_000 };
+    const exec = vms.guest(id).exec({ argv: ['/bin/sh', '-c', command], ...limits });
+    exec.stderr.resume();
+    const output = await text(exec.stdout);
+    const { exitCode } = await exec.exit;
+    if (exitCode !== 0) throw new Error(`${command}: exit code ${exitCode}`);
+    return output;
+  },
+  dieAt: async (point) => armFailpoint(point),
+};
+
+interface Call {
+  readonly number: number;
+  readonly name: keyof RoomOperations;
+  readonly args: readonly unknown[];
+}
+
+process.on('message', async ({ number, name, args }: Call) => {
+  try {
+    const operation = operations[name] as (...args: readonly unknown[]) => Promise<unknown>;
+    process.send?.({ number, value: await operation(...args) });
+  } catch (error) {
+    process.send?.({ number, error: String(error) });
+  }
+});
+// Nobody is left to say what to do.
+process.on('disconnect', () => process.exit(1));
+// Now: nothing is kept at the end of a process that is killed.
+flushCompileCache();
+process.send?.({ number: 0, value: null });

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createPlan, removePlan, startPlan } from '../src/vm/plans.ts';
+import { directoryStep, diskStep } from '../src/vm/steps/files.ts';
+import { detachStep, launchStep, networkStep } from '../src/vm/steps/host.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { noTraces, traces } from './support/leftovers.ts';
 
 /**
- * The crash matrix for a VM with two disks and two interfaces that was only noted: the daemon is killed before and after
- * each step of its first start and of its removal, and what is on the host is counted.
+ * The crash matrix for a VM with two disks and two interfaces that was only noted: the daemon is killed after each step
+ * that leaves something of them on the host or takes it away, and what is there is counted.
  */
 describe('a VM with two disks and two interfaces, and a daemon that is killed', () => {
   let daemon: TestDaemon;
@@ -28,6 +29,8 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
   function env(failpoint?: string): Record<string, string> {
     return {
       BERTH_DEV: '1',
+      // What KVM is good for is not found out anew after each of the deaths.
+      BERTH_ENGINE_ACCEL: 'tcg',
       BERTH_ASSETS_DIRECTORIES: assets,
       ...(failpoint === undefined ? {} : { BERTH_FAILPOINT: failpoint }),
     };
@@ -70,8 +73,6 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
       },
     });
   const stateOf = async () => (await call('GetVmInfo', { vm_id: id })).state;
-  const points = (plan: readonly { readonly name: string }[]) =>
-    plan.flatMap(({ name }) => [`${name}.before`, `${name}.after`]);
 
   it('is noted, and has nothing on the host but its row', async () => {
     await create();
@@ -81,9 +82,9 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
     assert.deepEqual(others, nothing);
   });
 
-  for (const point of points([...createPlan, ...startPlan])) {
-    it(`is as before when the daemon dies at start.${point}`, async () => {
-      await dieAt(`start.${point}`, 'BootVm', { vm_id: id });
+  for (const step of [directoryStep, diskStep, networkStep, launchStep]) {
+    it(`is as before when the daemon dies after the step ${step.name} of its start`, async () => {
+      await dieAt(`start.${step.name}.after`, 'BootVm', { vm_id: id });
       assert.equal(await stateOf(), 'VM_STATE_CREATED');
       assert.deepEqual(await traces(daemon.home), { ...noTraces, rows: [`vm ${id} created`] });
     });
@@ -100,11 +101,8 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
     assert.equal((await traces(daemon.home)).rules.length, 3);
   });
 
-  for (const point of points(removePlan)) {
-    it(`is gone when the daemon dies at remove.${point}`, async () => {
-      await dieAt(`remove.${point}`, 'DeleteVm', { vm_id: id, force: true });
-      assert.deepEqual(await traces(daemon.home), noTraces);
-      await create();
-    });
-  }
+  it('is gone when the daemon dies while its interfaces are still there', async () => {
+    await dieAt(`remove.${detachStep.name}.before`, 'DeleteVm', { vm_id: id, force: true });
+    assert.deepEqual(await traces(daemon.home), noTraces);
+  });
 });

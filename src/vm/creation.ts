@@ -60,17 +60,16 @@ export class Creation {
 
   /**
    * Makes `count` copies of a running VM as it is at one instant: all of them, or none. They have the VM's size, tenant,
-   * labels and egress. The caller holds the VM's other operations back until the instant has passed.
+   * labels and egress. `whileRunning` calls its task with the VM, whose other operations it holds back meanwhile.
    */
-  async fork(
-    vm: Vm,
-    count: number,
-    capture: (take: () => Promise<StoredSnapshot>) => Promise<StoredSnapshot>,
-  ): Promise<readonly Vm[]> {
+  async fork(count: number, whileRunning: <T>(task: (vm: Vm) => Promise<T>) => Promise<T>): Promise<readonly Vm[]> {
     if (!Number.isSafeInteger(count) || count < 1 || count > maxForks)
       throw new BerthError('invalid_argument', { reason: `count must be a whole number from 1 to ${maxForks}` });
     const { deps, records } = this.#operations;
-    const snapshot = await capture(() => this.#snapshots.take(vm, { role: 'fork' }));
+    const { vm, snapshot } = await whileRunning(async (vm) => ({
+      vm,
+      snapshot: await this.#snapshots.take(vm, { role: 'fork' }),
+    }));
     try {
       const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
       const nics = sameNics(vm);
@@ -81,7 +80,7 @@ export class Creation {
       const made = copies.flatMap((copy) => (copy.status === 'fulfilled' ? [copy.value] : []));
       const failure = copies.find((copy) => copy.status === 'rejected');
       if (failure) {
-        await Promise.all(made.map(({ id }) => this.#serial.run(id, () => this.#operations.erase(id))));
+        await Promise.all(made.map(({ id }) => this.#takeBack(id)));
         throw failure.reason;
       }
       await deps.store.reveal(made.map(({ id }) => id));
@@ -91,7 +90,7 @@ export class Creation {
         return revealed;
       });
     } finally {
-      await this.#snapshots.remove(snapshot);
+      await this.#forgetFork(snapshot);
     }
   }
 
@@ -126,6 +125,24 @@ export class Creation {
       return null;
     } finally {
       this.#spares.refill(template);
+    }
+  }
+
+  /** A copy that stays stays hidden, and goes at the next start of the daemon. */
+  async #takeBack(id: string): Promise<void> {
+    try {
+      await this.#serial.run(id, () => this.#operations.erase(id));
+    } catch (error) {
+      this.#operations.deps.log.error({ err: error, vm: id }, 'a copy could not be taken back');
+    }
+  }
+
+  /** What has become of the copies does not depend on it; one that stays goes at the next start of the daemon. */
+  async #forgetFork(snapshot: StoredSnapshot): Promise<void> {
+    try {
+      await this.#snapshots.remove(snapshot);
+    } catch (error) {
+      this.#operations.deps.log.error({ err: error, snapshot: snapshot.id }, 'the snapshot of a fork stays');
     }
   }
 

@@ -71,7 +71,9 @@ export class Vms implements VmService {
       operations: this.#operations,
       serial: this.#serial,
       parking: this.#parking,
-      onLost: (vm) => this.#stop(vm, { force: true }, exitReasons.crashed),
+      onLost: async (vm) => {
+        if (!this.#creation.lost(vm.id)) await this.#stop(vm, { force: true }, exitReasons.crashed);
+      },
     });
   }
 
@@ -130,11 +132,8 @@ export class Vms implements VmService {
 
   async fork(id: string, count: number): Promise<readonly Vm[]> {
     this.#refuseWhileClosing();
-    return this.#creation.fork(this.get(id), count, (capture) =>
-      this.#exclusive(id, async () => {
-        this.#expect(id, ['running'], 'RUNNING to fork');
-        return capture();
-      }),
+    return this.#creation.fork(count, (task) =>
+      this.#exclusive(id, async () => task(this.#expect(id, ['running'], 'RUNNING to fork'))),
     );
   }
 
@@ -297,7 +296,9 @@ export class Vms implements VmService {
       const vm = this.#records.find(id);
       if (vm?.state === 'running' || vm?.state === 'paused') await this.#stop(vm, {}, null);
     };
-    const results = await Promise.allSettled(this.list().map(({ id }) => this.#serial.run(id, () => stopActive(id))));
+    // Copies of a fork that is under way are hidden, and run all the same.
+    const ids = this.#records.list().map(({ id }) => id);
+    const results = await Promise.allSettled(ids.map((id) => this.#serial.run(id, () => stopActive(id))));
     for (const result of results)
       if (result.status === 'rejected') this.#deps.log.error({ err: result.reason }, 'a VM could not be stopped');
   }

@@ -135,13 +135,18 @@ export class Snapshots {
     return this.#held.has(id);
   }
 
-  /** Notes that a VM was made from it. */
+  /** Notes that a VM was made from it. The VM is there: that it cannot be written, as on a full disk, is logged. */
   async used(id: string): Promise<void> {
     const snapshot = this.#byId.get(id);
     if (!snapshot) return;
     const lastUsedAt = new Date().toISOString();
     this.#byId.set(id, Object.freeze({ ...snapshot, lastUsedAt }));
-    await this.#operations.deps.snapshots.setLastUsed(id, lastUsedAt);
+    const { log, snapshots } = this.#operations.deps;
+    try {
+      await snapshots.setLastUsed(id, lastUsedAt);
+    } catch (error) {
+      log.warn({ err: error, snapshot: id }, 'the use of a snapshot could not be written');
+    }
   }
 
   /** Of whatever role. Throws `snapshot_in_use` while a VM is being made from it. */

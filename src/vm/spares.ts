@@ -115,9 +115,10 @@ export class Spares {
       state: 'starting',
       createdAt: new Date().toISOString(),
     };
-    // It takes its place in the order of creation now.
-    records.delete(vm.id);
-    return this.#operations.begin(vm, operation);
+    const claimed = await this.#operations.begin(vm, operation);
+    // It takes its place in the order of creation now; not before the claim is written, which may fail.
+    records.delete(claimed.id);
+    return records.put(claimed);
   }
 
   async #complete(vm: Vm, spare: Spare, operation: Operation): Promise<Vm | null> {
@@ -126,6 +127,7 @@ export class Spares {
       const { renewal } = await this.#operations.run(plans[spare.kind].claim, vm, operation);
       const created = await this.#operations.finish(vm, runningNow('clone', renewal));
       if (!vm.hidden) records.emit('vm.created', vm);
+      await this.#snapshots.used(spare.templateId);
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');

@@ -122,7 +122,7 @@ describe('crash matrix', () => {
     await assertWhole(daemon, subject.id);
   });
 
-  for (const point of points('snapshot', snapshotPlan)) {
+  for (const point of [...points('snapshot', snapshotPlan), 'snapshot.capture.rest']) {
     it(point, async () => {
       daemon = await dieAt(daemon, point, (armed) => armed.call('POST', `/v1/vms/${subject.id}/snapshots`));
       assert.deepEqual(await (await daemon.call('GET', '/v1/snapshots')).json(), []);

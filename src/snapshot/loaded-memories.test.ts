@@ -90,6 +90,18 @@ describe('loaded memories', () => {
     await small.close();
   });
 
+  it('are not let go of between their loading and their use', async () => {
+    const large = Buffer.alloc(mib, 1);
+    const small = new LoadedMemories(1.5 * mib);
+    const [one, two] = [await captured('one', large), await captured('two', large)];
+    await small.load(one);
+    const using = small.using(two, fingerprint, async ({ memoryFd }) => read(memoryFd));
+    await small.using(one, fingerprint, async () => {});
+    await small.forget(two);
+    assert.equal(await using, '\x01\x01\x01\x01');
+    await small.close();
+  });
+
   it('that could not be loaded are tried again', async () => {
     const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
     const state = await open(memoryFiles(dir).state, 'r+');

@@ -5,41 +5,19 @@ import { loadMemory } from './memory-file.ts';
 import { type MemoryManifest, memoryFiles, readMemoryManifest, stateChecksum } from './memory-files.ts';
 import { createSealedMemory } from './sealed-memory.ts';
 
-/** One captured memory; its file is closed when nobody uses it and it is no longer wanted. */
-class Loaded {
+interface Loaded {
   readonly manifest: MemoryManifest;
-  readonly #memory: FileHandle;
-  #users = 0;
-  #isWanted = true;
-
-  constructor(manifest: MemoryManifest, memory: FileHandle) {
-    this.manifest = manifest;
-    this.#memory = memory;
-  }
-
+  readonly memory: FileHandle;
   /** Host memory it takes. */
-  get bytes(): number {
-    return this.manifest.memory.runs.reduce((sum, [, pages]) => sum + pages, 0) * memoryPageBytes;
-  }
+  readonly bytes: number;
+}
 
-  async using<T>(use: (memoryFd: number) => Promise<T>): Promise<T> {
-    this.#users++;
-    try {
-      return await use(this.#memory.fd);
-    } finally {
-      this.#users--;
-      await this.#closeIfUnused();
-    }
-  }
-
-  async drop(): Promise<void> {
-    this.#isWanted = false;
-    await this.#closeIfUnused();
-  }
-
-  async #closeIfUnused(): Promise<void> {
-    if (!this.#isWanted && this.#users === 0) await this.#memory.close();
-  }
+interface Entry {
+  readonly loading: Promise<Loaded>;
+  /** Null until it is loaded. */
+  loaded: Loaded | null;
+  /** Who waits for it or uses it: it stays open meanwhile. */
+  users: number;
 }
 
 /**
@@ -50,8 +28,7 @@ class Loaded {
 export class LoadedMemories {
   readonly #budgetBytes: number;
   /** By directory, least recently used first. */
-  readonly #loading = new Map<string, Promise<Loaded>>();
-  readonly #loaded = new Map<string, Loaded>();
+  readonly #entries = new Map<string, Entry>();
 
   constructor(budgetBytes: number) {
     this.#budgetBytes = budgetBytes;
@@ -62,58 +39,69 @@ export class LoadedMemories {
    * `snapshot_mismatch` when they were captured under another fingerprint.
    */
   async using<T>(dir: string, fingerprint: string, use: (memory: EngineMemory) => Promise<T>): Promise<T> {
-    const loaded = await this.#load(dir);
-    return loaded.using(async (memoryFd) => {
-      if (loaded.manifest.fingerprint !== fingerprint)
+    return this.#holding(dir, async ({ manifest, memory }) => {
+      if (manifest.fingerprint !== fingerprint)
         throw new BerthError('snapshot_mismatch', {
           reason: 'its memory was saved by another version of the VM engine',
         });
       // Small, and read from the disk for each VM, so it is checked each time.
       const { state } = memoryFiles(dir);
-      await checkState(state, loaded.manifest);
+      await checkState(state, manifest);
       await using file = await open(state, 'r');
-      return await use({ memoryFd, stateFd: file.fd });
+      return await use({ memoryFd: memory.fd, stateFd: file.fd });
     });
   }
 
   /** Reads a directory's memory now, so that nobody waits for it later. */
   async load(dir: string): Promise<void> {
-    await this.#load(dir);
+    await this.#holding(dir, async () => {});
   }
 
   /** Lets go of a directory's memory. VMs that are made from it meanwhile are not disturbed. */
   async forget(dir: string): Promise<void> {
-    this.#loading.delete(dir);
-    const loaded = this.#loaded.get(dir);
-    this.#loaded.delete(dir);
-    await loaded?.drop();
+    const entry = this.#entries.get(dir);
+    this.#entries.delete(dir);
+    if (entry) await this.#closeIfUnused(dir, entry);
   }
 
   async close(): Promise<void> {
-    for (const dir of [...this.#loading.keys()]) await this.forget(dir);
+    for (const dir of [...this.#entries.keys()]) await this.forget(dir);
   }
 
-  async #load(dir: string): Promise<Loaded> {
-    const loading = this.#loading.get(dir) ?? this.#begin(dir);
-    this.#loading.delete(dir);
-    this.#loading.set(dir, loading);
-    return loading;
+  async #holding<T>(dir: string, task: (loaded: Loaded) => Promise<T>): Promise<T> {
+    const entry = this.#entries.get(dir) ?? this.#begin(dir);
+    // Now the most recently used.
+    this.#entries.delete(dir);
+    this.#entries.set(dir, entry);
+    entry.users++;
+    try {
+      return await task(await entry.loading);
+    } finally {
+      entry.users--;
+      await this.#closeIfUnused(dir, entry);
+      await this.#shrink();
+    }
   }
 
-  #begin(dir: string): Promise<Loaded> {
-    const loading: Promise<Loaded> = this.#read(dir).then(
-      async (loaded) => {
-        if (this.#loading.get(dir) === loading) this.#loaded.set(dir, loaded);
-        else await loaded.drop();
-        await this.#shrink();
-        return loaded;
+  /** The last of those who have it closes what is no longer kept. */
+  async #closeIfUnused(dir: string, entry: Entry): Promise<void> {
+    if (this.#entries.get(dir) === entry || entry.users > 0) return;
+    const { loaded } = entry;
+    entry.loaded = null;
+    await loaded?.memory.close();
+  }
+
+  #begin(dir: string): Entry {
+    const entry: Entry = { loading: this.#read(dir), loaded: null, users: 0 };
+    entry.loading.then(
+      (loaded) => {
+        entry.loaded = loaded;
       },
-      (error: unknown) => {
-        if (this.#loading.get(dir) === loading) this.#loading.delete(dir);
-        throw error;
+      () => {
+        if (this.#entries.get(dir) === entry) this.#entries.delete(dir);
       },
     );
-    return loading;
+    return entry;
   }
 
   async #read(dir: string): Promise<Loaded> {
@@ -124,15 +112,16 @@ export class LoadedMemories {
     const memory = await createSealedMemory(index.memoryMiB * 1024 * 1024, (target) =>
       loadMemory(files.memory, index, target),
     );
-    return new Loaded(manifest, memory);
+    const pages = index.runs.reduce((sum, [, count]) => sum + count, 0);
+    return { manifest, memory, bytes: pages * memoryPageBytes };
   }
 
-  /** Drops what was not used for longest; never the last one, which is in use now. */
+  /** Drops what was not used for longest, until the rest fits; never the latest, and nothing that anybody uses. */
   async #shrink(): Promise<void> {
-    for (const dir of [...this.#loading.keys()].slice(0, -1)) {
-      const total = [...this.#loaded.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const [dir, { users, loaded }] of [...this.#entries].slice(0, -1)) {
+      const total = [...this.#entries.values()].reduce((sum, entry) => sum + (entry.loaded?.bytes ?? 0), 0);
       if (total <= this.#budgetBytes) return;
-      if (this.#loaded.has(dir)) await this.forget(dir);
+      if (loaded !== null && users === 0) await this.forget(dir);
     }
   }
 }

@@ -92,9 +92,17 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
       return;
     case 'snapshot':
       await undoSteps('snapshot', snapshotPlan, context, deps.log);
+      await resumeCaptured(operations, vm);
       await operations.finish(vm, {});
       return;
   }
+}
+
+/** A VM stands still while it is captured: one that ran goes on. */
+async function resumeCaptured({ deps }: Operations, vm: Vm): Promise<void> {
+  const dir = deps.layout.run(vm.id);
+  if (vm.state !== 'running' || vm.parked) return;
+  if ((await deps.engine.observe(vm.id, dir)).state === 'paused') await deps.engine.resume(vm.id, dir);
 }
 
 /** Adopts a VM that runs, and settles one whose process ended while nobody watched. */

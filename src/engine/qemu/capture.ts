@@ -34,8 +34,9 @@ export async function capture(
   await using pagemap = await open(`/proc/${pid}/pagemap`, 'r');
   const aside = new Aside(await ownBytes(pagemap, address, pageCount));
   const began = performance.now();
-  await qmp.execute('stop');
   try {
+    // In here: should the answer come too late, the VM goes on all the same.
+    await qmp.execute('stop');
     // The VM's process saves its state while this one reads its memory. Both must have ended before the VM goes on.
     const outcomes = await Promise.allSettled([
       qmp.execute('xen-save-devices-state', { filename: statePath, live: true }, saveMs),

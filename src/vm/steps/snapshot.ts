@@ -1,6 +1,7 @@
 import { chmod, chown, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
+import { failpoint } from '../../common/failpoint.ts';
 import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
@@ -62,7 +63,10 @@ export const captureStep: Step<OperationContext> = {
     const { pausedMicros, handOut } = await whileQuiet(context, () =>
       deps.engine.capture(vm.id, deps.layout.run(vm.id), {
         statePath: files.state,
-        atRest: () => switchLayer(context),
+        atRest: async () => {
+          failpoint('snapshot.capture.rest');
+          await switchLayer(context);
+        },
         take: (page, bytes) => memory.take(page, bytes),
       }),
     );

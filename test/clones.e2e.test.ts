@@ -145,6 +145,8 @@ describe('clones', () => {
     const second = await expectStatus<{ id: string }>(daemon, 201, 'POST', `/v1/vms/${copy.id}/snapshots`);
     const grandchild = await createVm(daemon, { snapshotId: second.id });
     assert.equal(await output(daemon, grandchild.id, 'cat /dev/shm/mark'), 'of the copy\n');
+    await expectStatus(daemon, 204, 'DELETE', `/v1/snapshots/${second.id}`);
+    await expectStatus(daemon, 404, 'DELETE', `/v1/snapshots/${second.id}`);
     assert.equal(await output(daemon, grandchild.id, 'python3 -c "print(sum(range(10)))"'), '45\n');
   });
 

@@ -58,7 +58,10 @@ export async function openHost(config: Config, announce: (line: string) => void,
   stack.defer(() => lock.release());
   await giveUpSpareSpace(home);
   const layout = new VmLayout(home);
-  for (const dir of [layout.vmsRoot, layout.snapshotsRoot]) await mkdir(dir, { recursive: true, mode: 0o711 });
+  await mkdir(layout.vmsRoot, { recursive: true, mode: 0o711 });
+  // VMs have links to what they need of a snapshot.
+  await mkdir(layout.snapshotsRoot, { recursive: true });
+  await chmod(layout.snapshotsRoot, 0o700);
   const db = await openDatabase(join(home, 'berth.db'));
   stack.defer(() => db.destroy());
   let vms: Vms | null = null;

@@ -6,6 +6,7 @@ import type { CreateNic, CreateVm, TemplateShape, Vm } from './model.ts';
 import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
 import { bootPlan, clonePlan, createPlan } from './plans.ts';
+import { checkTotals } from './quotas.ts';
 import { type PreparedVm, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 import { Spares } from './spares.ts';
@@ -31,7 +32,7 @@ export class Creation {
     this.#serial = serial;
     this.#reservations = reservations;
     this.templates = new Templates(operations, snapshots, {
-      create: (shape) => this.#make(hiddenRequest(shape), null),
+      create: (id, shape) => this.#make({ id, ...hiddenRequest(shape) }, null),
       snapshot: (vm, templateKey) => serial.run(vm.id, () => snapshots.take(vm, { role: 'template', templateKey })),
       remove: (id) => serial.run(id, () => operations.erase(id)),
     });
@@ -65,11 +66,10 @@ export class Creation {
   async fork(count: number, whileRunning: <T>(task: (vm: Vm) => Promise<T>) => Promise<T>): Promise<readonly Vm[]> {
     if (!Number.isSafeInteger(count) || count < 1 || count > maxForks)
       throw new BerthError('invalid_argument', { reason: `count must be a whole number from 1 to ${maxForks}` });
-    const { deps, records } = this.#operations;
-    const { vm, snapshot } = await whileRunning(async (vm) => ({
-      vm,
-      snapshot: await this.#snapshots.take(vm, { role: 'fork' }),
-    }));
+    const { vm, snapshot } = await whileRunning(async (vm) => {
+      this.#checkRoomFor(vm, count);
+      return { vm, snapshot: await this.#snapshots.take(vm, { role: 'fork' }) };
+    });
     try {
       const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
       const nics = sameNics(vm);
@@ -79,19 +79,37 @@ export class Creation {
       );
       const made = copies.flatMap((copy) => (copy.status === 'fulfilled' ? [copy.value] : []));
       const failure = copies.find((copy) => copy.status === 'rejected');
-      if (failure) {
+      try {
+        if (failure) throw failure.reason;
+        return await this.#reveal(made.map(({ id }) => id));
+      } catch (error) {
         await Promise.all(made.map(({ id }) => this.#takeBack(id)));
-        throw failure.reason;
+        throw error;
       }
-      await deps.store.reveal(made.map(({ id }) => id));
-      return made.map(({ id }) => {
+    } finally {
+      await this.#forgetFork(snapshot);
+    }
+  }
+
+  /** Lets copies be seen, all at once and in everybody's turn: one that has ended meanwhile is no copy of a VM that runs. */
+  #reveal(ids: readonly string[]): Promise<readonly Vm[]> {
+    const { deps, records } = this.#operations;
+    const inTurn = (left: readonly string[]): Promise<readonly Vm[]> => {
+      const [id, ...others] = left;
+      if (id !== undefined) return this.#serial.run(id, () => inTurn(others));
+      return revealAll();
+    };
+    const revealAll = async () => {
+      if (ids.some((id) => records.find(id)?.state !== 'running'))
+        throw new BerthError('conflict', { reason: 'A copy ended before all were there' });
+      await deps.store.reveal(ids);
+      return ids.map((id) => {
         const revealed = records.put({ ...records.get(id), hidden: false });
         records.emit('vm.created', revealed);
         return revealed;
       });
-    } finally {
-      await this.#forgetFork(snapshot);
-    }
+    };
+    return inTurn(ids);
   }
 
   /** A VM that was kept ready ended by itself; false when it was none. */
@@ -160,11 +178,26 @@ export class Creation {
     });
   }
 
+  /** Throws `quota_exceeded` unless there is room for that many more like this one, before anything is done for them. */
+  #checkRoomFor(vm: Vm, count: number): void {
+    const { deps, records } = this.#operations;
+    const { cpus, memoryMiB, tenant } = vm;
+    const except = [...this.#uncounted].flatMap((id) => records.find(id) ?? []);
+    const size = { cpus: cpus * count, memoryMiB: memoryMiB * count, diskMiB: vm.diskMiB * count, dataDisks: [] };
+    checkTotals(records.ledger, size, deps.settings.quotas, { active: true, tenant, except, vms: count });
+  }
+
+  /** Those that make room for what is asked for. */
+  get #uncounted(): ReadonlySet<string> {
+    const { vmId } = this.templates;
+    return new Set([...this.#spares.ids, ...(vmId === null ? [] : [vmId])]);
+  }
+
   #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
     return this.#reservations.run('reserve', async () => {
       if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
-      const { vm, operation } = reserveVm(prepared, records, this.#spares.ids, deps);
+      const { vm, operation } = reserveVm(prepared, records, this.#uncounted, deps);
       return { vm: await this.#operations.reserve(vm, makesFiles ? operation : null), operation };
     });
   }

@@ -45,17 +45,30 @@ export function checkTotals(
     active,
     tenant,
     except = [],
-  }: { readonly active: boolean; readonly tenant: string; readonly except?: readonly Vm[] },
+    vms = 1,
+  }: {
+    readonly active: boolean;
+    readonly tenant: string;
+    readonly except?: readonly Vm[];
+    /** How many VMs the demand is of. */
+    readonly vms?: number;
+  },
 ): void {
-  checkAgainst('', except.reduce(without, ledger.host), demand, quotas, active);
+  checkAgainst('', except.reduce(without, ledger.host), { ...demand, vms }, quotas, active);
   if (tenant === '') return;
   const own = except.filter((vm) => vm.tenant === tenant).reduce(without, ledger.tenant(tenant));
-  checkAgainst('tenant.', own, demand, quotas.tenant, active);
+  checkAgainst('tenant.', own, { ...demand, vms }, quotas.tenant, active);
 }
 
 /** @param scope begins the names of the limits */
-function checkAgainst(scope: string, used: Totals, demand: VmSize, limits: TenantQuotas, active: boolean): void {
-  exceeded('VM', `${scope}maxVms`, used.vms + 1, limits.maxVms);
+function checkAgainst(
+  scope: string,
+  used: Totals,
+  demand: VmSize & { readonly vms: number },
+  limits: TenantQuotas,
+  active: boolean,
+): void {
+  exceeded('VM', `${scope}maxVms`, used.vms + demand.vms, limits.maxVms);
   exceeded('Disk', `${scope}totalDiskMiB`, used.diskMiB + diskTotalMiB(demand), limits.totalDiskMiB);
   if (!active) return;
   exceeded('CPU', `${scope}totalCpus`, used.cpus + demand.cpus, limits.totalCpus);

@@ -70,7 +70,8 @@ async function bootedByItself(
 }
 
 function ofImage(request: CreateVm, snapshot: StoredSnapshot | null, deps: VmDependencies): Base {
-  const imageId = snapshot ? snapshot.imageId : imageFor(request, deps);
+  // A template serves all images with its files.
+  const imageId = snapshot && snapshot.role !== 'template' ? snapshot.imageId : imageFor(request, deps);
   return {
     imageId,
     boot: null,

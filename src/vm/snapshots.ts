@@ -77,7 +77,8 @@ export class Snapshots {
     const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
     if (layers > maxLayers)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `layers=${maxLayers} of one disk` });
-    await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
+    // As much as its memory can take, beside what is left alone.
+    await checkSpace(deps.layout.home, deps.settings.diskReserveMiB + vm.memoryMiB);
     const manifest = await readManifest(deps.layout.manifest(vm.id));
     if (!manifest) throw new BerthError('internal');
     const id = `snap-${randomUUID()}`;

@@ -104,7 +104,7 @@ export class Spares {
     const { cpus, memoryMiB, name, tenant, labels, egress, parkAfterSeconds, hidden, apiRecord } = request;
     const vm: Vm = {
       ...records.get(spare.id),
-      ...{ cpus, memoryMiB, diskMiB: prepared.diskMiB },
+      ...{ cpus, memoryMiB, diskMiB: prepared.diskMiB, imageId: prepared.imageId },
       ...(name === undefined ? {} : { name }),
       tenant: tenant ?? '',
       labels: labels ?? {},

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Serial } from '../common/concurrency.ts';
+import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { CreateVm, TemplateShape, Vm } from './model.ts';
 import type { Operations } from './operations.ts';
@@ -17,7 +18,7 @@ const warmUpMs = 30_000;
 /** The making of the VM that a template is captured of, by whoever makes VMs. */
 export interface TemplateBuilder {
   /** A VM of that shape that nobody sees, booted, with no way out of the host. */
-  create(shape: TemplateShape): Promise<Vm>;
+  create(id: string, shape: TemplateShape): Promise<Vm>;
   snapshot(vm: Vm, templateKey: string): Promise<StoredSnapshot>;
   remove(id: string): Promise<void>;
 }
@@ -37,11 +38,17 @@ export class Templates {
   /** SHA-256 of initramfs files, by what tells that a file is the same. */
   readonly #initrds = new Map<string, string>();
   #closing = false;
+  /** The VM a template is being made of; it makes room for those that are asked for. */
+  #vmId: string | null = null;
 
   constructor(operations: Operations, snapshots: Snapshots, builder: TemplateBuilder) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#builder = builder;
+  }
+
+  get vmId(): string | null {
+    return this.#vmId;
   }
 
   /** The template that serves a request, or null. */
@@ -138,34 +145,51 @@ export class Templates {
   }
 
   async #build(shape: TemplateShape): Promise<void> {
-    const { deps, live } = this.#operations;
-    const key = await this.#key(shape);
-    if (this.#begun.has(key) || this.#byKey(key) !== null) return;
-    this.#begun.add(key);
+    const { deps } = this.#operations;
     while (!deps.admission.isIdle && !this.#closing) await delay(quietPollMs);
-    if (this.#closing) return;
-    const vm = await this.#builder.create(shape);
+    const key = await this.#key(shape);
+    if (this.#closing || this.#begun.has(key) || this.#byKey(key) !== null) return;
+    this.#begun.add(key);
     try {
-      // The image may have been replaced while its VM booted.
-      if ((await this.#key(shape)) !== key) return;
-      // What every use of a VM needs is in its memory from now on.
-      const guest = live.get(vm.id)?.guest;
-      const exec = guest?.exec({ argv: ['/bin/sh', '-c', ':'], ...asNobody, timeoutMs: warmUpMs });
-      exec?.stdout.resume();
-      exec?.stderr.resume();
-      // An image without a shell makes a template as well.
-      await exec?.exit.catch(() => {});
-      const template = await this.#builder.snapshot(vm, key);
-      deps.log.info(
-        { template: template.id, ...shape, diskMiB: template.diskMiB, bytes: template.bytes },
-        'template built',
-      );
+      const template = await this.#capture(shape, key);
+      if (template === null) return;
+      const { id, diskMiB, bytes } = template;
+      deps.log.info({ template: id, ...shape, diskMiB, bytes }, 'template built');
       this.#begun.delete(key);
-      await deps.memories.load(deps.layout.snapshot(template.id));
+      await deps.memories.load(deps.layout.snapshot(id));
       await this.#sweep(template, shape);
-    } finally {
-      await this.#builder.remove(vm.id);
+    } catch (error) {
+      // What has to do with the image will be so the next time; what has to do with the host may not.
+      if (error instanceof BerthError && passing.has(error.code)) this.#begun.delete(key);
+      throw error;
     }
+  }
+
+  /** A snapshot of a freshly booted VM; null when its image was replaced meanwhile. */
+  async #capture(shape: TemplateShape, key: string): Promise<StoredSnapshot | null> {
+    const id = randomUUID();
+    this.#vmId = id;
+    try {
+      const vm = await this.#builder.create(id, shape);
+      try {
+        if ((await this.#key(shape)) !== key) return null;
+        await this.#warmUp(id);
+        return await this.#builder.snapshot(vm, key);
+      } finally {
+        await this.#builder.remove(id);
+      }
+    } finally {
+      this.#vmId = null;
+    }
+  }
+
+  /** What every use of a VM needs is in its memory from then on. An image without a shell makes a template as well. */
+  async #warmUp(id: string): Promise<void> {
+    const guest = this.#operations.live.get(id)?.guest;
+    const exec = guest?.exec({ argv: ['/bin/sh', '-c', ':'], ...asNobody, timeoutMs: warmUpMs });
+    exec?.stdout.resume();
+    exec?.stderr.resume();
+    await exec?.exit.catch(() => {});
   }
 
   /** Removes older templates of the same shape and those of images that are gone, then the least recently used ones that the budget does not hold. */
@@ -193,6 +217,9 @@ function isPlain({ snapshotId, start, boot, kernelArgs, guestChannel, disks, nic
   const hasOwnKernel = boot !== undefined || (kernelArgs ?? '') !== '' || guestChannel === 'optional';
   return snapshotId === undefined && start !== false && !hasOwnDevices && !hasOwnKernel;
 }
+
+/** Failures that say nothing of the image. */
+const passing = new Set(['quota_exceeded', 'insufficient_storage', 'deadline_exceeded', 'conflict', 'internal']);
 
 const asNobody = { cwd: '/', env: {}, uid: 65_534, gid: 65_534 } as const;
 

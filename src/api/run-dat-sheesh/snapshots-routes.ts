@@ -3,9 +3,9 @@ import { z } from 'zod';
 import { encodeSeed, encodeSnapshot } from './codec.ts';
 import type { ApiContext } from './context.ts';
 import { DialectError } from './errors.ts';
-import { vmId } from './ids.ts';
+import { snapshotId, vmId } from './ids.ts';
 import { routeSchema } from './operation.ts';
-import { sendValue } from './reply.ts';
+import { sendNothing, sendValue } from './reply.ts';
 import {
   type IdParams,
   idParams,
@@ -61,6 +61,24 @@ export function registerSnapshots(app: FastifyInstance, { vms, images }: ApiCont
       const id = vmId(request.params.id);
       const snapshot = await vms.snapshot(id);
       return sendValue(reply, encodeSnapshot(snapshot), 201);
+    },
+  );
+
+  app.delete<{ Params: IdParams }>(
+    '/v1/snapshots/:id',
+    {
+      schema: routeSchema({
+        id: 'deleteSnapshot',
+        tag: 'Snapshots',
+        summary: 'Delete a snapshot; VMs that were made from it keep what they have',
+        params: idParams,
+        status: 204,
+        errors: [409],
+      }),
+    },
+    async (request, reply) => {
+      await vms.removeSnapshot(snapshotId(request.params.id));
+      return sendNothing(reply);
     },
   );
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, link, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, link, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
 import { exists, linkOnce, syncAll, syncDirectory } from '../../common/files.ts';
@@ -30,7 +30,9 @@ export const directoryStep: Step<OperationContext> = {
     const dir = deps.layout.dir(vm.id);
     const run = deps.layout.run(vm.id);
     await mkdir(run, { recursive: true });
-    await chmod(dir, 0o711);
+    // The VM's process passes through to its own files; nobody else's does.
+    if (vm.uid !== null) await chown(dir, 0, vm.uid);
+    await chmod(dir, vm.uid === null ? 0o700 : 0o710);
     await chmod(run, 0o700);
     if (typeof detail.snapshotId === 'string') await linkSnapshot(context, detail.snapshotId);
     else await (vm.boot === null ? linkImage(context) : pinBoot(context, vm.boot));

@@ -124,7 +124,7 @@ export const publishStep: Step<OperationContext> = {
     if (await exists(target)) return;
     const temporary = `${target}.tmp`;
     await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true, mode: 0o711 });
+    await mkdir(temporary, { recursive: true, mode: 0o700 });
     const dir = layout.dir(vm.id);
     for (const name of await readdir(dir)) {
       if (!isDiskFile(name) || name === detail.newLayer) continue;

@@ -162,6 +162,10 @@ export class FakeVms implements VmService {
     return snapshot;
   }
 
+  async removeSnapshot(id: string): Promise<void> {
+    this.#snapshots.splice(this.#snapshots.indexOf(this.getSnapshot(id)), 1);
+  }
+
   onEvent(listener: (event: VmEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -178,7 +182,6 @@ export class FakeVms implements VmService {
   listOf = notFaked;
   getOf = notFaked;
   resize = notFaked;
-  removeSnapshot = notFaked;
 
   #require(id: string, states: readonly VmState[], expected: VmState): void {
     const { state } = this.get(id);

@@ -52,6 +52,8 @@ describe('configuration', () => {
     ['a negative number', () => ({ ...none, flags: { 'quota.max_vms': '-1' } })],
     ['an address without a port', () => ({ ...none, env: { BERTH_LISTEN_RUN_DAT_SHEESH: 'localhost' } })],
     ['a bridge name that no bridge may have', () => ({ ...none, env: { BERTH_NETWORK_BRIDGE: 'br-0' } })],
+    ['a proxy that is no address', () => ({ ...none, env: { BERTH_RUN_DAT_SHEESH_TRUSTED_PROXIES: 'all' } })],
+    ['a disk that is given to nobody', () => ({ ...none, flags: { 'quota.disk_overcommit': '0' } })],
     ['an unknown choice', () => ({ ...none, env: { BERTH_ENGINE_ACCEL: 'magic' } })],
   ] as const) {
     it(`refuses ${name}`, () => {

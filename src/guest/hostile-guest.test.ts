@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { BerthError } from '../common/errors.ts';
 import { createGuestClient } from './client.ts';
 import { echo, MAGIC } from './resync.ts';
+import { LocalGuest } from './testing/local-guest.ts';
 
 const nonceBytes = 32;
 
@@ -83,6 +84,36 @@ describe('a guest that misbehaves', () => {
       client.close();
     });
   }
+
+  it('and floods again with every call does not keep a guest beside it from being served', async () => {
+    const ping = Buffer.from([0, 0, 8, 6, 0, 0, 0, 0, 0, ...Buffer.alloc(8)]);
+    const piece = Buffer.concat(Array.from({ length: 1000 }, () => ping));
+    const hostile = createGuestClient(
+      hostileGuest((channel) => {
+        let pieces = 0;
+        // In turns, since it lives in the same process; no more than would drown whoever takes it all.
+        const flood = setInterval(() => {
+          if (channel.destroyed || ++pieces > 1000) clearInterval(flood);
+          else channel.write(piece);
+        });
+        channel.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+        channel.on('close', () => clearInterval(flood));
+      }),
+      { connectTimeoutMs: 500, operationTimeoutMs: 60_000 },
+    );
+    const guest = await LocalGuest.start();
+    const good = createGuestClient(guest.openChannel);
+    let isServed = false;
+    const floods = (async () => {
+      while (!isServed) await assert.rejects(hostile.sync(), (error) => error instanceof BerthError);
+    })();
+    for (let n = 0; n < 50; n++) assert.equal((await good.ready(5000)).protocol, 1);
+    isServed = true;
+    await floods;
+    hostile.close();
+    good.close();
+    await guest.destroy();
+  });
 
   it('and takes nothing of an upload is given up on', async () => {
     const client = createGuestClient(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import type { Server } from 'node:http';
+import { once } from 'node:events';
+import { type IncomingMessage, request, type Server } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
@@ -267,3 +268,15 @@ function selfMade(root: KmsRoot, by: 'temp' | 'other'): { key: string; cert: str
     cert: new X509Certificate(certificate).toString(),
   };
 }
+
+test('a path that is none is answered like any other that is not there', async () => {
+  await using kms = await startKms();
+  const { hostname, port } = new URL(kms.publicUrl);
+  for (const path of ['//', '//[', '*', '/prpc/', '/prpc/a/b']) {
+    const sent = request({ hostname, port, path }).end();
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    response.resume();
+    assert.equal(response.statusCode, 404, path);
+  }
+  assert.equal((await fetch(`${kms.publicUrl}/prpc/GetMeta?json`)).status, 200);
+});

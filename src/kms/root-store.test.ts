@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -29,6 +29,7 @@ test('a root is made once, and read again', () =>
     await assert.rejects(store.create(none), /already/);
     const { mode } = await stat(join(directory, 'kms', 'kms-root.json'));
     assert.equal(mode & 0o777, 0o600);
+    assert.deepEqual(await readdir(join(directory, 'kms')), ['kms-root.json']);
   }));
 
 test('a passphrase protects the root, and can be changed', () =>

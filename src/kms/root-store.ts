@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, syncDirectory, writeFileAtomic } from '../common/files.ts';
 import { createRoot, type KmsRoot, parseRoot, serializeRoot } from './root.ts';
@@ -54,18 +55,15 @@ export class RootStore {
   async #add(root: KmsRoot, sealing: Sealing): Promise<KmsRoot> {
     const text = await seal(serializeRoot(root), sealing);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    // Exclusive: of two that create at once one fails, and no root is ever replaced.
-    const handle = await open(this.#path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-      throw error.code === 'EEXIST' ? new SealError('there is a root already') : error;
-    });
+    const whole = `${this.#path}.${randomBytes(6).toString('hex')}.new`;
     try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } catch (error) {
-      await rm(this.#path, { force: true });
-      throw error;
+      await writeFileAtomic(whole, text, 0o600);
+      // A file that is there is whole, whatever ends the process. Of two that create at once one fails: no root is replaced.
+      await link(whole, this.#path).catch((error: NodeJS.ErrnoException) => {
+        throw error.code === 'EEXIST' ? new SealError('there is a root already') : error;
+      });
     } finally {
-      await handle.close();
+      await rm(whole, { force: true });
     }
     await syncDirectory(this.#directory);
     return root;

@@ -81,14 +81,14 @@ function handle<C>(
   context: (request: IncomingMessage) => C,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
-    const { pathname, search } = new URL(request.url ?? '/', 'http://kms');
-    const name = /^\/prpc\/([^/]+)$/.exec(pathname)?.[1];
+    // Not by URL, which throws over some of what a client may send.
+    const [, name, query = ''] = /^\/prpc\/([^/?#]+)(?:\?([^#]*))?$/.exec(request.url ?? '/') ?? [];
     if (name === undefined || (request.method !== 'GET' && request.method !== 'POST')) {
       request.resume();
       sendReply(response, errorReply(new BerthError('route_not_found'), 'json'));
       return;
     }
-    servePrpc(dispatch, request, response, { name, query: search.slice(1) }, context(request)).catch(() =>
+    servePrpc(dispatch, request, response, { name, query }, context(request)).catch(() =>
       // The caller went away in the middle of its request.
       response.destroy(),
     );

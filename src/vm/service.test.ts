@@ -80,6 +80,16 @@ describe('VM service when things fail', () => {
     assert.deepEqual([vms.get(id).state, vms.get(id).startedAt], ['running', '2026-01-01T00:00:00.000Z']);
   });
 
+  it('leaves a VM running that was resumed while its fork, which fails, waited for that', async () => {
+    const { id } = await vms.create(small);
+    await vms.pause(id);
+    const resumed = vms.resume(id);
+    // The engine of this host cannot capture anything.
+    await assert.rejects(vms.fork(id, 1), TypeError);
+    assert.equal(vms.get(id).state, 'running');
+    await resumed;
+  });
+
   it('keeps the size of a VM whose disk could not grow', async () => {
     const { id, diskMiB } = await vms.create(small);
     await vms.stop(id);

@@ -33,7 +33,7 @@ const suites = [
     // One after the other: they start virtual machines and share the host's processors.
     name: 'end to end tests',
     files: ['src/**/*.e2e.test.ts', 'test/**/*.test.ts'],
-    options: { concurrency: 1, timeout: 60 * minute },
+    options: { concurrency: 1, timeout: 15 * minute },
   },
 ];
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { writeFile } from 'node:fs/promises';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { assertPrivateNetwork } from '../../test/support/daemon.ts';
@@ -18,12 +19,13 @@ describe('the tap watch', () => {
 
   before(async () => {
     await assertPrivateNetwork();
+    // The kernel's own announcements of IPv6 would be packets, too.
+    await writeFile('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
     await runIpBatch(
       Array.from({ length: interfaces }, (_, n) => [
         `link add watch${n} type veth peer name side${n}`,
-        // Without addresses of their own, which IPv6 would announce.
-        `link set watch${n} addrgenmode none up`,
-        `link set side${n} addrgenmode none up`,
+        `link set watch${n} up`,
+        `link set side${n} up`,
         `addr add 10.99.${n}.1/24 dev watch${n}`,
         `neigh replace 10.99.${n}.2 lladdr 02:00:00:00:00:02 dev watch${n} nud permanent`,
       ]).flat(),
@@ -31,7 +33,10 @@ describe('the tap watch', () => {
   });
   after(async () => {
     await runIpBatch(Array.from({ length: interfaces }, (_, n) => `link del watch${n}`));
+    await writeFile('/proc/sys/net/ipv6/conf/default/disable_ipv6', '0');
   });
+  // A helper that is left would keep the tests from ending.
+  afterEach(() => watch.close());
   beforeEach(() => {
     watch = new TapWatch(pino({ level: 'silent' }));
     seen = [];

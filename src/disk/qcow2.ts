@@ -7,7 +7,7 @@
 import { chmod, chown, open, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { runCommand } from '../common/command.ts';
-import { syncAll } from '../common/files.ts';
+import { syncAll, writeAt } from '../common/files.ts';
 import { emptyOverlay } from './overlay-header.ts';
 
 export type DiskFormat = 'qcow2' | 'raw';
@@ -47,7 +47,7 @@ export async function createOverlay(options: CreateOverlayOptions): Promise<void
     const file = await open(path, 'w', 0o600);
     try {
       await file.truncate(fileBytes);
-      for (const { offset, bytes } of parts) await file.write(bytes, 0, bytes.length, offset);
+      for (const { offset, bytes } of parts) await writeAt(file, bytes, offset);
     } finally {
       await file.close();
     }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { BerthError } from '../common/errors.ts';
+import { writeAt } from '../common/files.ts';
 
 /** Bytes written between two looks at the free space. */
 const spaceCheckBytes = 64 * 1024 * 1024;
@@ -49,7 +50,7 @@ async function writeBody(body: Readable, file: FileHandle, path: string, limits:
   for await (const chunk of readBody(body)) {
     if (bytes + chunk.length > limits.maxBytes) throw new BerthError('payload_too_large');
     hash.update(chunk);
-    if (!isZero(chunk)) await writeAll(file, chunk, bytes);
+    if (!isZero(chunk)) await writeAt(file, chunk, bytes);
     bytes += chunk.length;
     if (bytes - checked >= spaceCheckBytes) {
       await requireSpace(path, limits.reserveBytes);
@@ -75,12 +76,6 @@ async function* readBody(body: Readable): AsyncGenerator<Buffer> {
     }
   } finally {
     body.destroy();
-  }
-}
-
-async function writeAll(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let at = 0; at < chunk.length; ) {
-    at += (await file.write(chunk, at, chunk.length - at, position + at)).bytesWritten;
   }
 }
 

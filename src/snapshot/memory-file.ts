@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BerthError } from '../common/errors.ts';
+import { writeAt } from '../common/files.ts';
 import { memoryPageBytes } from '../engine/engine.ts';
 
 /** Bytes copied at a time. */
@@ -112,7 +113,7 @@ export async function loadMemory(path: string, index: MemoryIndex, target: FileH
     for (let done = 0; done < pages * memoryPageBytes; ) {
       const bytes = await readExactly(file, Math.min(chunkBytes, pages * memoryPageBytes - done), position);
       hash.update(bytes);
-      await writeExactly(target, bytes, first * memoryPageBytes + done);
+      await writeAt(target, bytes, first * memoryPageBytes + done);
       done += bytes.length;
       position += bytes.length;
     }
@@ -127,14 +128,6 @@ function isZero(bytes: Buffer, start: number): boolean {
   // Most pages show in their first bytes that they hold something.
   if (bytes[start] !== 0) return false;
   return bytes.compare(zeros, 0, memoryPageBytes, start, start + memoryPageBytes) === 0;
-}
-
-/** The kernel may take less than it is given; the checksum is of what was read and would not show it. */
-async function writeExactly(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
 }
 
 async function readExactly(file: FileHandle, length: number, position: number): Promise<Buffer> {

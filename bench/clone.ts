@@ -13,6 +13,8 @@ const burst = 50;
 const forks = 8;
 const snapshots = 7;
 
+const env = { BERTH_TEMPLATE_BUILD: 'true', BERTH_QUOTA_TOTAL_CPUS: '100' };
+
 interface Starts {
   /** Milliseconds from the request to RUNNING, and to the result of a first command. */
   readonly running: number[];
@@ -24,15 +26,29 @@ interface Starts {
  * request to its answer, `first result` until `true` has run by a second request.
  */
 export async function benchClone(): Promise<Row[]> {
-  const { rows, answers } = await benchTemplates();
-  rows.push(...(await spares(answers, 'WAITING', 'from a waiting process', { ratio: 1 })));
-  rows.push(...(await spares(answers, 'READY', 'from the ready pool', { ms: 25 })));
-  return rows;
+  return (await benchTemplates()).rows;
+}
+
+/** Creates that come at intervals and all at once. */
+export async function benchBurst(): Promise<Row[]> {
+  await using daemon = await startDaemon({ env });
+  await removeAll(daemon, [await createVm(daemon)]);
+  await templateOf(daemon);
+  return bursts(daemon);
+}
+
+/** Creates that find a clone which was made beforehand, beside clones made by hand. */
+export async function benchSpare(): Promise<Row[]> {
+  const { answers } = await benchTemplates();
+  return [
+    ...(await spares(answers, 'WAITING', 'from a waiting process', { ratio: 1 })),
+    ...(await spares(answers, 'READY', 'from the ready pool', { ms: 25 })),
+  ];
 }
 
 async function benchTemplates(): Promise<{ readonly rows: Row[]; readonly answers: readonly number[] }> {
   const rows: Row[] = [];
-  await using daemon = await startDaemon({ env: { BERTH_TEMPLATE_BUILD: 'true', BERTH_QUOTA_TOTAL_CPUS: '100' } });
+  await using daemon = await startDaemon({ env });
   const booted = await timed(() => createVm(daemon));
   const kernelArgs = await guestKernelArgs(daemon, booted.result.id);
   const template = await templateOf(daemon);
@@ -69,7 +85,6 @@ async function benchTemplates(): Promise<{ readonly rows: Row[]; readonly answer
         atMost: 30,
       }),
     );
-    rows.push(...(await bursts(daemon)));
     return { rows, answers };
   } finally {
     await cloner.remove();

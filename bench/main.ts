@@ -2,7 +2,7 @@ import { cpus } from 'node:os';
 import { benchAgent } from './agent.ts';
 import { benchApi } from './api.ts';
 import { benchBoot } from './boot.ts';
-import { benchClone } from './clone.ts';
+import { benchBurst, benchClone, benchSpare } from './clone.ts';
 import { benchExec } from './exec.ts';
 import { benchMetald } from './metald.ts';
 import { benchParking } from './parking.ts';
@@ -20,6 +20,8 @@ const subjects: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   api: benchApi,
   boot: benchBoot,
   clone: benchClone,
+  burst: benchBurst,
+  spare: benchSpare,
   exec: benchExec,
   metald: benchMetald,
   parking: benchParking,
@@ -35,7 +37,10 @@ if (chosen.length === 0) {
 const rows: Row[] = [];
 for (const name of chosen) {
   console.error(`bench: ${name}`);
-  rows.push(...(await subjects[name]!()));
+  const more = await subjects[name]!();
+  // One that fails later does not take these with it.
+  console.error(table(more));
+  rows.push(...more);
 }
 const [cpu] = cpus();
 console.log(

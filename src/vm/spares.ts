@@ -131,7 +131,9 @@ export class Spares {
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');
-      await this.#operations.erase(vm.id);
+      await this.#operations
+        .erase(vm.id)
+        .catch((failure: unknown) => deps.log.error({ err: failure, vm: vm.id }, 'a spare could not be removed'));
       return null;
     }
   }

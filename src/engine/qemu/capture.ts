@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BerthError } from '../../common/errors.ts';
 import { type EngineCapture, type EngineCaptured, memoryPageBytes } from '../engine.ts';
 import type { QmpClient } from './qemu-qmp.ts';
@@ -32,7 +33,7 @@ export async function capture(
   const wasRunning = status === 'running';
   await using memory = await open(`/proc/${pid}/mem`, 'r');
   await using pagemap = await open(`/proc/${pid}/pagemap`, 'r');
-  const aside = new Aside(await ownBytes(pagemap, address, pageCount));
+  const aside = await Aside.create(await ownBytes(pagemap, address, pageCount));
   const began = performance.now();
   try {
     // In here: should the answer come too late, the VM goes on all the same.
@@ -70,10 +71,16 @@ class Aside {
   readonly #free: Buffer[] = [];
   readonly #filled: { readonly page: number; readonly bytes: Buffer }[] = [];
 
-  constructor(bytes: number) {
+  static async create(bytes: number): Promise<Aside> {
+    const aside = new Aside();
     // The guest goes on writing until it is stopped.
     const expected = Math.min(bytes + 4 * chunkBytes, asideBytes);
-    for (let held = 0; held < expected; held += chunkBytes) this.#free.push(Buffer.alloc(chunkBytes, 1));
+    for (let held = 0; held < expected; held += chunkBytes) {
+      aside.#free.push(Buffer.alloc(chunkBytes, 1));
+      // Requests go on being served meanwhile.
+      await nextTurn();
+    }
+    return aside;
   }
 
   /** A buffer of {@link chunkBytes}, or null when there is no more. */

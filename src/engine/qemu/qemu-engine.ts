@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
-import { Serial } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import type { Log } from '../../common/log.ts';
 import type {
@@ -73,8 +72,6 @@ export class QemuEngine implements Engine {
   readonly #monitors = new Monitors();
   readonly #watches = new Map<string, VmWatch>();
   readonly #host: QemuHostFacts;
-  /** Captures copy memory aside: one at a time. */
-  readonly #capturing = new Serial<'memory'>();
   #cgroups: Promise<Cgroups> | null = null;
 
   constructor(options: QemuEngineOptions) {
@@ -126,7 +123,7 @@ export class QemuEngine implements Engine {
 
   async capture(id: string, dir: string, request: EngineCapture): Promise<EngineCaptured> {
     const { pid } = await this.#require(id, dir);
-    return await this.#capturing.run('memory', async () => capture(await this.#monitors.ready(dir), pid, request));
+    return await capture(await this.#monitors.ready(dir), pid, request);
   }
 
   async fingerprint(shape: EngineShape): Promise<string> {

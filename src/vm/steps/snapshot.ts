@@ -1,9 +1,11 @@
 import { chmod, chown, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Serial } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import { failpoint } from '../../common/failpoint.ts';
 import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
+import type { Engine } from '../../engine/engine.ts';
 import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
 import {
   hasMemory,
@@ -18,6 +20,9 @@ import { readManifest, writeManifest } from '../manifest.ts';
 import type { Step } from '../run-steps.ts';
 import { shapeOf } from './clone.ts';
 import { isDiskFile } from './files.ts';
+
+/** Captures copy memory aside: one at a time. Those that wait hold no guest meanwhile. */
+const captures = new Serial<Engine>();
 
 /** Longest time the guest's writes are held; it lets go by itself after that. */
 const maxFreezeMs = 10_000;
@@ -60,15 +65,17 @@ export const captureStep: Step<OperationContext> = {
     if (vm.uid !== null) await chown(files.state, vm.uid, vm.uid);
     const fingerprint = await deps.engine.fingerprint(shapeOf(deps, vm));
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
-    const { pausedMicros, handOut } = await whileQuiet(context, () =>
-      deps.engine.capture(vm.id, deps.layout.run(vm.id), {
-        statePath: files.state,
-        atRest: async () => {
-          failpoint('snapshot.capture.rest');
-          await switchLayer(context);
-        },
-        take: (page, bytes) => memory.take(page, bytes),
-      }),
+    const { pausedMicros, handOut } = await captures.run(deps.engine, () =>
+      whileQuiet(context, () =>
+        deps.engine.capture(vm.id, deps.layout.run(vm.id), {
+          statePath: files.state,
+          atRest: async () => {
+            failpoint('snapshot.capture.rest');
+            await switchLayer(context);
+          },
+          take: (page, bytes) => memory.take(page, bytes),
+        }),
+      ),
     );
     deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
     await handOut();

@@ -71,7 +71,19 @@ describe('berth agent dev and berth verify', () => {
     );
     const untrusted = await verify(file);
     assert.equal(untrusted.code, 1);
-    assert.match(untrusted.stdout, /^FAILED root: /m);
+    assert.match(untrusted.stdout, /^FAILED root \(simulated\): /m);
+  });
+
+  test('what the prover writes beside its attestation is not expected of it', async () => {
+    const file = await keep('boasting.json', 'Attest');
+    const reply = JSON.parse(await readFile(file, 'utf8')) as object;
+    await writeFile(file, JSON.stringify({ ...reply, report_data: '1234', app_compose: 'none', app_id: '00' }));
+    const { code, stdout } = await verify(file, '--trust', at('tee-trust.json'));
+    assert.equal(code, 0, stdout);
+    assert.doesNotMatch(stdout, /^(?:ok|FAILED) +(?:report-data|compose-hash|app-id)\b/m);
+    const empty = await verify(file, '--trust', at('tee-trust.json'), '--app-id', '');
+    assert.deepEqual([empty.code, empty.stdout], [1, '']);
+    assert.match(empty.stderr, /^berth: app_id: it is empty.*\n$/);
   });
 
   test('what cannot be read is one line', async () => {

@@ -121,10 +121,14 @@ test('a log that is full takes no more events, and is not damaged', async () => 
   const attestor = await open(logPath());
   await attestor.measure(ready);
   const payload = Buffer.alloc(65536);
-  for (let index = 0; index < 63; index++) await attestor.emit('big', payload);
+  for (let index = 0; index < 4; index++) await attestor.emit('big', payload);
   await assert.rejects(attestor.emit('big', payload), (error: BerthError) => error.code === 'quota_exceeded');
-  await attestor.emit('small', Buffer.alloc(1));
-  assert.equal(attestor.runtimeEvents().length, 65);
+  while (attestor.runtimeEvents().length < 2048) await attestor.emit('small', Buffer.alloc(1));
+  await assert.rejects(attestor.emit('small', payload), (error: BerthError) => error.code === 'quota_exceeded');
+  for (const version of [0, 1] as const) {
+    const { runtimeEvents } = await decodeAttestation(await attestor.attest(Buffer.alloc(0), { version }));
+    assert.equal(runtimeEvents.length, 2048);
+  }
 });
 
 test('events and quotes at once: every log fits its quote', async () => {

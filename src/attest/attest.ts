@@ -42,11 +42,11 @@ export interface AttestOptions {
   readonly stripped?: boolean;
 }
 
-/** Bounds of what an app may add to its event log. */
+/** Bounds of what an app may add to its event log: with it an attestation is still one that readers take (limits.ts). */
 const MAX_NAME_BYTES = 1024;
 const MAX_PAYLOAD_BYTES = 64 * 1024;
-const MAX_EVENTS = 10_000;
-const MAX_LOG_BYTES = 4 * 1024 * 1024;
+const MAX_EVENTS = 2048;
+const MAX_LOG_BYTES = 320 * 1024;
 
 /** The attestation side of one VM: its event log and its quotes. */
 export class Attestor {

@@ -1,6 +1,7 @@
 import type { Attestation } from './attestation.ts';
 import { FormatError } from './byte-reader.ts';
 import type { RuntimeEvent, TdxEvent } from './events.ts';
+import { boundedQuote, MAX_EVENTS } from './limits.ts';
 import { REPORT_DATA_BYTES } from './quoter.ts';
 import { ScaleReader, ScaleWriter } from './scale.ts';
 
@@ -34,9 +35,9 @@ export function decodeV0(bytes: Uint8Array): Attestation {
   if (reader.u8() !== 0) throw new FormatError('not an attestation of version 0');
   const platform = reader.u8();
   if (platform !== TDX) throw new FormatError(`platform ${platform} is not known`);
-  const quote = reader.lengthAndBytes();
+  const quote = boundedQuote(reader.lengthAndBytes());
   const eventLog = reader.list(
-    11,
+    { least: 11, most: MAX_EVENTS },
     (): TdxEvent => ({
       imr: reader.u32le(),
       eventType: reader.u32le(),
@@ -46,7 +47,7 @@ export function decodeV0(bytes: Uint8Array): Attestation {
     }),
   );
   const runtimeEvents = reader.list(
-    2,
+    { least: 2, most: MAX_EVENTS },
     (): RuntimeEvent => ({ event: reader.text(), payload: reader.lengthAndBytes() }),
   );
   const reportData = reader.bytes(REPORT_DATA_BYTES);

@@ -1,5 +1,6 @@
 import { FormatError } from './byte-reader.ts';
 import type { RuntimeEvent, TdxEvent } from './events.ts';
+import { MAX_ATTESTATION_BYTES } from './limits.ts';
 import type { Platform } from './quoter.ts';
 
 /** A quote with all that is needed to understand it. */
@@ -13,9 +14,6 @@ export interface Attestation {
   /** The VM's configuration as JSON text. */
   readonly config: string;
 }
-
-/** Longest attestation that is read. */
-const MAX_ATTESTATION_BYTES = 10 * 1024 * 1024;
 
 /** Encodes an attestation. Version 0 knows no TPM and no events of version 2. */
 export async function encodeAttestation(attestation: Attestation, version: 0 | 1): Promise<Buffer> {

@@ -1,5 +1,6 @@
 import { FormatError } from './byte-reader.ts';
 import { sha384 } from './hash.ts';
+import { MAX_EVENTS } from './limits.ts';
 import { REGISTER_BYTES } from './rtmr.ts';
 
 /** The type of every event that is measured at run time. */
@@ -107,9 +108,6 @@ export function eventJson({ imr, eventType, digest, event, payload, version }: T
     ...(version === 2 ? { version } : {}),
   };
 }
-
-/** Most entries a log may have that comes from outside. */
-const MAX_EVENTS = 100_000;
 
 /**
  * Reads an event log from its JSON text or value. Throws a {@link FormatError} that names the entry when it is not one.

@@ -113,7 +113,10 @@ test('lengths are compact, in their shortest form only', () => {
   }
   for (const hex of ['0100', '02000000', '03', '01', ''])
     assert.throws(() => new ScaleReader(Buffer.from(hex, 'hex')).length(), FormatError);
-  assert.throws(() => new ScaleReader(Buffer.from('feffffff', 'hex')).list(1, () => 0), FormatError);
+  assert.throws(
+    () => new ScaleReader(Buffer.from('feffffff', 'hex')).list({ least: 1, most: 2 ** 32 }, () => 0),
+    FormatError,
+  );
 });
 
 test('damaged quotes are refused or read, never worse', async () => {

@@ -108,9 +108,15 @@ export class ScaleReader extends ByteReader {
     }
   }
 
-  /** @param least bytes that an item has at the least; a list that cannot fit is refused before it is read */
-  list<T>(least: number, read: () => T): T[] {
+  /**
+   * A list that cannot fit is refused before it is read.
+   *
+   * @param least bytes that an item has at the least
+   * @param most items
+   */
+  list<T>({ least, most }: { readonly least: number; readonly most: number }, read: () => T): T[] {
     const length = this.length();
+    if (length > most) throw new FormatError(`a list has more than ${most} items`);
     if (length * least > this.remaining) throw new FormatError('a list is longer than its bytes');
     return Array.from({ length }, read);
   }

@@ -8,7 +8,7 @@ import { parseAddress } from '../agent/run-config.ts';
 import { listenTcp } from '../agent/sockets.ts';
 import { parseTrust } from '../agent/trust-file.ts';
 import { reportJson, reportText } from '../agent/verify-report.ts';
-import { readVerifyFile, readVerifyRequest } from '../agent/verify-request.ts';
+import { readExpectations, readVerifyFile, readVerifyInput } from '../agent/verify-request.ts';
 import { verifyRoute } from '../agent/verify-route.ts';
 import type { Trust } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
@@ -33,16 +33,15 @@ export async function verify(file: string | undefined, flags: VerifyFlags): Prom
   const trust = flags.trust === undefined ? {} : parseTrust(await readFile(flags.trust, 'utf8'));
   if (flags.listen !== undefined) return serveVerifier(flags.listen, trust);
   const content = file === undefined || file === '-' ? await buffer(process.stdin) : await readFile(file);
-  const { input, expected } = readVerifyRequest({
-    ...(readVerifyFile(content) as object),
-    ...(await expectations(flags)),
-  });
+  // The file is the prover's: only flags say what is expected.
+  const input = readVerifyInput(readVerifyFile(content));
+  const expected = readExpectations(await expectations(flags));
   const report = await verifyAttestation(input, trust, expected);
   process.stdout.write(flags.json ? `${JSON.stringify(reportJson(report), null, 2)}\n` : reportText(report));
   if (!report.valid) process.exitCode = 1;
 }
 
-/** Expectations that were given as flags, by their names in a request. */
+/** Expectations that were given as flags, by their names in `expected` of a request. */
 async function expectations(flags: VerifyFlags): Promise<Record<string, string>> {
   const given = {
     report_data: flags.reportData,

@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:cry
 import { once } from 'node:events';
 import { type IncomingMessage, request, type Server } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { after, test } from 'node:test';
 import { verifyEnvEncryptPublicKey, verifyEnvEncryptPublicKeyLegacy } from '@phala/dstack-sdk';
 import { encryptEnvVars } from '@phala/dstack-sdk/encrypt-env-vars';
@@ -279,4 +279,26 @@ test('a path that is none is answered like any other that is not there', async (
     assert.equal(response.statusCode, 404, path);
   }
   assert.equal((await fetch(`${kms.publicUrl}/prpc/GetMeta?json`)).status, 200);
+});
+
+test('one guest that holds connections open does not shut others out', async () => {
+  await using kms = await startKms();
+  for (const url of [kms.url, kms.publicUrl]) {
+    const port = Number(new URL(url).port);
+    const silent = Array.from({ length: 256 }, () =>
+      connect({ host: '127.0.0.1', port, localAddress: '127.0.0.2' }).on('error', () => {}),
+    );
+    try {
+      await Promise.all(silent.map((socket) => once(socket, 'connect')));
+      const method = '/prpc/GetMeta?json';
+      const sent = url.startsWith('https:')
+        ? httpsRequest(url + method, { rejectUnauthorized: false, agent: false })
+        : request(url + method, { agent: false });
+      const [response] = (await once(sent.end(), 'response')) as [IncomingMessage];
+      response.resume();
+      assert.equal(response.statusCode, 200, url);
+    } finally {
+      for (const socket of silent) socket.destroy();
+    }
+  }
 });

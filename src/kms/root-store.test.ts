@@ -59,6 +59,17 @@ test('a backup restores the same root elsewhere, and replaces none', () =>
     assert.deepEqual(serializeRoot(await other.load(none)), serializeRoot(root));
   }));
 
+test('what is not sealed is refused where a seal is asked for', () =>
+  withDirectory(async (directory) => {
+    const store = new RootStore(join(directory, 'a'));
+    await store.create(none);
+    await assert.rejects(store.load(passphrase('x')), /not sealed/);
+    const forged = await readFile(join(directory, 'a', 'kms-root.json'), 'utf8');
+    const other = new RootStore(join(directory, 'b'));
+    await assert.rejects(other.restore(forged, 'kept elsewhere', none), /not sealed/);
+    assert.equal(await other.exists(), false);
+  }));
+
 test('guesses are made expensive unless told otherwise', async () => {
   const sealed = JSON.parse(await seal(Buffer.alloc(1), { kind: 'passphrase', passphrase: 'x' })) as {
     scrypt: { N: number; r: number };

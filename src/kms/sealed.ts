@@ -98,6 +98,8 @@ export async function unseal(text: string, sealing: Sealing): Promise<Buffer> {
   const sealed = parse(text);
   switch (sealed.sealing) {
     case 'none':
+      // Who asks for a seal must not be given what anybody could have written.
+      if (sealing.kind !== 'none') throw new SealError('it is not sealed');
       return Buffer.from(sealed.content, 'base64');
     case 'passphrase': {
       if (sealing.kind !== 'passphrase') throw new SealError('a passphrase is needed');

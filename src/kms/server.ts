@@ -11,6 +11,7 @@ import { issueLeaf } from '../attest/tls/issue.ts';
 import { publicKeyInfo } from '../attest/x509/certificate.ts';
 import { certificateLabel, privateKeyPem, toPem } from '../attest/x509/pem.ts';
 import { BerthError } from '../common/errors.ts';
+import { shareConnections } from './connection-share.ts';
 import { type KmsOptions, kmsHandlers } from './handlers.ts';
 import { kmsService, publicService } from './protocol.ts';
 import type { KmsRoot } from './root.ts';
@@ -27,7 +28,8 @@ export interface KmsServerOptions extends KmsOptions {
   readonly log: KmsLog;
 }
 
-const MAX_CONNECTIONS = 256;
+/** Of the TLS handshake, milliseconds. */
+const HANDSHAKE_TIMEOUT = 10_000;
 const limits = { requestTimeout: 60_000, headersTimeout: 20_000, maxHeaderSize: 16 * 1024 } as const;
 
 /**
@@ -43,6 +45,7 @@ export function createKmsServer(options: KmsServerOptions): Server {
   const server = createTlsServer(
     {
       ...limits,
+      handshakeTimeout: HANDSHAKE_TIMEOUT,
       ...serverKey(root, names),
       minVersion: 'TLSv1.2',
       secureOptions: constants.SSL_OP_NO_TICKET,
@@ -53,7 +56,7 @@ export function createKmsServer(options: KmsServerOptions): Server {
     },
     handle(dispatch, ({ socket }) => ({ certificate: acceptedCertificate(socket as TLSSocket) })),
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  shareConnections(server);
   return server;
 }
 
@@ -72,7 +75,7 @@ export function createPublicKmsServer(options: Omit<KmsServerOptions, 'names'>):
     limits,
     handle(dispatch, () => undefined),
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  shareConnections(server);
   return server;
 }
 

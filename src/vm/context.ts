@@ -77,6 +77,8 @@ export interface OperationContext {
   readonly vm: Vm;
   readonly detail: Operation['detail'];
   readonly outcome: OperationOutcome;
+  /** Aborted when the guest is to be given no more time to end by itself. */
+  readonly hurry: AbortSignal;
 }
 
 /** What steps found out, for the VM's record. */

@@ -140,6 +140,7 @@ describe('addresses that are asked for', () => {
     ['with another gateway', { ipv4: { address: '10.9.0.5', gateway: '10.9.0.2' } }],
     ['of the other family', { ipv4: { address: 'fd00::5' } }],
     ['that are none', { ipv6: { address: 'x' } }],
+    ['with a MAC of nobody', { mac: '00:00:00:00:00:00' }],
     ['with a MAC of many', { mac: '01:00:00:00:00:01' }],
     ["with a MAC like a bridge's", { mac: '02:be:00:00:00:01' }],
   ] as const)

@@ -97,6 +97,9 @@ function isPlain({ mac, ipv4, ipv6 }: CreateNic): boolean {
   return mac === undefined && ipv4 === undefined && ipv6 === undefined;
 }
 
+/** The kernel takes it for no address, and makes one up. */
+const nobodysMac = '00:00:00:00:00:00';
+
 function leaseFor(ipv4: string, plan: NetworkPlan): VmAddresses {
   return { ipv4, ipv6: plan.ipv6For(ipv4), mac: plan.macFor(ipv4), tap: plan.tapFor(ipv4) };
 }
@@ -107,7 +110,7 @@ function chosen(request: CreateNic, held: Held, plan: NetworkPlan): VmAddresses 
   const ipv6 = request.ipv6 && checkStatic(request, request.ipv6, 6, plan);
   const base = ipv4 === undefined ? held.lowest(plan) : leaseFor(ipv4, plan);
   const lease = { ...base, ...(mac === undefined ? {} : { mac }), ...(ipv6 === undefined ? {} : { ipv6 }) };
-  if (!plan.holds(lease)) throw invalid(request, 'the MAC is not one that a guest may have');
+  if (mac === nobodysMac || !plan.holds(lease)) throw invalid(request, 'the MAC is not one that a guest may have');
   const taken = partsOf(lease).find((part) => held.has(part));
   if (taken !== undefined)
     throw new BerthError('conflict', { reason: `network ${request.name}: ${taken} is held by another interface` });

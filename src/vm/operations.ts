@@ -24,8 +24,9 @@ export class Operations {
     this.records = records;
   }
 
-  context(vm: Vm, operation: Operation): OperationContext {
-    return { deps: this.deps, live: this.live, vm, detail: operation.detail, outcome: { renewal: null } };
+  /** `hurry` as in {@link OperationContext}; without it the guest has all the time it was given. */
+  context(vm: Vm, { detail }: Operation, hurry = new AbortController().signal): OperationContext {
+    return { deps: this.deps, live: this.live, vm, detail, outcome: { renewal: null }, hurry };
   }
 
   /** Writes a new VM's row and the intent to build it, null where there is nothing to build yet. */
@@ -93,9 +94,9 @@ export class Operations {
   }
 
   /** Runs the steps, boots only as many at a time as the host has cores for, and logs what each took. */
-  async run(plan: Plan, vm: Vm, operation: Operation): Promise<OperationOutcome> {
+  async run(plan: Plan, vm: Vm, operation: Operation, hurry?: AbortSignal): Promise<OperationOutcome> {
     const started = performance.now();
-    const context = this.context(vm, operation);
+    const context = this.context(vm, operation, hurry);
     const run = () => runSteps(operation.kind, plan, context, this.deps.log);
     const steps = stepsOf(plan);
     const isStart = steps.includes(guestStep) || steps.includes(renewStep);

@@ -79,7 +79,8 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
       else await operations.save({ ...vm, ...notUndone });
       return;
     case 'stop':
-      await finishSteps(stopPlan, context);
+      // However long its client would have waited, that client is gone, and others wait for the daemon.
+      await finishSteps(stopPlan, { ...context, detail: { ...context.detail, graceMs: null } });
       await operations.finish(vm, stoppedNow(null));
       return;
     case 'remove':

@@ -63,6 +63,39 @@ describe('VM service when things fail', () => {
     assert.equal((await vms.start(id)).state, 'running');
   });
 
+  describe('that wait for a guest to end', () => {
+    /** A VM whose guest is asked to end, and does not. */
+    async function stuck(): Promise<{ readonly id: string; readonly stopping: Promise<unknown> }> {
+      const { id } = await vms.create(small);
+      host.waiting.set('waitForExit', new Promise(() => {}));
+      const stopping = vms.stop(id, { graceMs: 600_000 });
+      while (vms.get(id).state !== 'stopping') await setImmediate();
+      await sleep(20);
+      return { id, stopping };
+    }
+
+    it('go on at once when a stop with force is asked for, which finds what it asked for', async () => {
+      const { id, stopping } = await stuck();
+      assert.equal((await vms.stop(id, { force: true })).state, 'stopped');
+      await stopping;
+      await assert.rejects(vms.stop(id, { force: true }), { code: 'wrong_state' });
+    });
+
+    it('go on at once when the VM is removed', async () => {
+      const { id, stopping } = await stuck();
+      await vms.remove(id);
+      await stopping;
+      assert.deepEqual(vms.list(), []);
+    });
+
+    it('go on at once when the daemon closes', async () => {
+      const { stopping } = await stuck();
+      await vms.close();
+      await stopping;
+      assert.equal(host.processes.size, 0);
+    });
+  });
+
   it('finds a VM running, with its connection, whose process could not be ended', async () => {
     const { id } = await vms.create(small);
     host.failing.add('destroy');

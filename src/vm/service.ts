@@ -9,6 +9,7 @@ import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
 import { checkSpace, maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
+import { Haste } from './haste.ts';
 import { withCurrentLeases } from './leases.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
@@ -47,6 +48,7 @@ export class Vms implements VmService {
   readonly #serial = new Serial<string>();
   readonly #reservations = new Serial<'reserve'>();
   readonly #restarts = new RestartLimiter();
+  readonly #haste = new Haste();
   #closing = false;
 
   private constructor(deps: VmDependencies) {
@@ -152,16 +154,28 @@ export class Vms implements VmService {
   }
 
   stop(id: string, options: StopOptions = {}): Promise<Vm> {
+    if (options.force) return this.#haste.during(id, () => this.#forceStop(id));
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to stop');
-      return this.#stop(vm, options, null);
+      return this.#haste.grace(id, (hurry) => this.#stop(vm, options, null, hurry));
+    });
+  }
+
+  /** A stop under way, which ends the sooner for this one, does what is asked here as well. */
+  #forceStop(id: string): Promise<Vm> {
+    const before = this.#records.find(id)?.state;
+    const wasUp = before === 'running' || before === 'paused' || before === 'stopping';
+    return this.#exclusive(id, async () => {
+      const vm = this.get(id);
+      if (wasUp && vm.state === 'stopped') return vm;
+      return this.#stop(this.#expect(id, ['running', 'paused'], 'RUNNING to stop'), { force: true }, null);
     });
   }
 
   reboot(id: string, options: StopOptions = {}): Promise<Vm> {
     return this.#exclusive(id, async () => {
       const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to reboot');
-      return this.#start(await this.#stop(vm, options, null));
+      return this.#start(await this.#haste.grace(id, (hurry) => this.#stop(vm, options, null, hurry)));
     });
   }
 
@@ -218,12 +232,13 @@ export class Vms implements VmService {
   }
 
   remove(id: string): Promise<void> {
-    return this.#exclusive(id, async () => {
+    const erase = async () => {
       const vm = this.#records.get(id);
       await this.#operations.erase(id);
       this.#restarts.forget(id);
       this.#records.emit('vm.removed', vm);
-    });
+    };
+    return this.#haste.during(id, () => this.#exclusive(id, erase));
   }
 
   usage(id: string): Promise<VmUsage | null> {
@@ -268,17 +283,19 @@ export class Vms implements VmService {
   }
 
   /**
-   * Breaks off what is under way with guests, for a daemon that has to end: commands fail as interrupted, boots are undone.
-   * VMs keep running.
+   * Breaks off what is under way with guests, for a daemon that has to end: commands fail as interrupted, boots are undone,
+   * guests that were asked to end have no more time. Other VMs keep running.
    */
   interrupt(): void {
     this.#closing = true;
+    this.#haste.everywhere();
     this.#live.close();
   }
 
   /** Refuses new changes and waits for those in flight; VMs keep running. */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#haste.everywhere();
     await this.#creation.close();
     await this.#reconciler.close();
     await this.#reservations.idle();
@@ -290,6 +307,7 @@ export class Vms implements VmService {
   /** Refuses new changes and takes every VM down, those that are just starting too. */
   async stopAll(): Promise<void> {
     this.#closing = true;
+    this.#haste.everywhere();
     await this.#creation.close();
     await this.#reservations.idle();
     const stopActive = async (id: string) => {
@@ -320,11 +338,11 @@ export class Vms implements VmService {
     return started;
   }
 
-  async #stop(vm: Vm, options: StopOptions, reason: string | null): Promise<Vm> {
+  async #stop(vm: Vm, options: StopOptions, reason: string | null, hurry?: AbortSignal): Promise<Vm> {
     const operation = journalEntry(vm.id, 'stop', { force: options.force ? 1 : 0, graceMs: options.graceMs ?? null });
     const stopping = await this.#operations.begin({ ...vm, state: 'stopping' }, operation);
     try {
-      await this.#operations.run(stopPlan, stopping, operation);
+      await this.#operations.run(stopPlan, stopping, operation, hurry);
     } catch (error) {
       await this.#afterFailedStop(stopping, reason);
       throw error;

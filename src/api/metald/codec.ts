@@ -42,6 +42,21 @@ export function encodeVmInfo(vm: Vm): VmInfo {
   return info;
 }
 
+/** What surrounds a VM's configuration and labels in a list, about, bytes. */
+const itemBytes = 512;
+
+const sizes = new WeakMap<Vm, number>();
+
+/** About how long a VM is as an item of a list, bytes; found once for each record. */
+export function sizeOf(vm: Vm): number {
+  let size = sizes.get(vm);
+  if (size === undefined) {
+    size = itemBytes + Buffer.byteLength(vm.apiRecord ?? vm.kernelArgs) + Buffer.byteLength(JSON.stringify(vm.labels));
+    sizes.set(vm, size);
+  }
+  return size;
+}
+
 export function encodeVmDetails(
   vm: Vm,
   sample: Sample | null,

@@ -12,13 +12,12 @@ import { headersOf } from './headers.ts';
 import { httpStatus } from './http-status.ts';
 import { type JsonStyle, type JsonWriter, readJson } from './json.ts';
 import type { WireRequest, WireResponse } from './server.ts';
+import { longestTimerMs } from './timeouts.ts';
 
 /** Replies below this size are not packed, bytes. */
 const packFrom = 1024;
 /** The longest time a client may give a call, as the protocol has it: ten digits, ms. */
 const timeoutPattern = /^\d{1,10}$/;
-/** Timers hold no more, ms; nothing here takes as long. */
-const longestTimerMs = 2 ** 31 - 1;
 
 export interface ConnectJsonOptions {
   readonly authenticator: Authenticator;

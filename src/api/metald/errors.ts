@@ -7,6 +7,9 @@ import type { VmState } from '../../vm/model.ts';
 import { ErrorInfoSchema } from './gen/google/rpc/error_details_pb.js';
 import { stateName } from './states.ts';
 
+/** The longest text of a failure, characters: what clients sent is not sent back at any length. */
+const longestText = 512;
+
 /** The domain that the reference gives to its reasons. */
 const domain = 'metald.unkey.com';
 
@@ -33,14 +36,18 @@ export interface FailedCall {
 
 /** A failure with a reason of its own, in capitals as all reasons. */
 export function refusal(code: Code, reason: string, message: string, metadata: Record<string, string> = {}) {
-  return new ConnectError(message, code, undefined, [
-    { desc: ErrorInfoSchema, value: { reason, domain, metadata: { ...metadata } } },
+  const cut = Object.fromEntries(Object.entries(metadata).map(([name, text]) => [name, text.slice(0, longestText)]));
+  return new ConnectError(message.slice(0, longestText), code, undefined, [
+    { desc: ErrorInfoSchema, value: { reason, domain, metadata: cut } },
   ]);
 }
 
 /** Anything thrown, as what the client is told. */
 export function toConnectError(error: unknown, call: FailedCall): ConnectError {
-  if (error instanceof ConnectError) return error;
+  if (error instanceof ConnectError) {
+    if (error.rawMessage.length <= longestText) return error;
+    return new ConnectError(error.rawMessage.slice(0, longestText), error.code, error.metadata, error.details as never);
+  }
   const failure = toBerthError(error);
   const metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(failure.params)) metadata[name === 'id' ? 'vm_id' : name] = String(value);

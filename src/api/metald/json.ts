@@ -40,9 +40,23 @@ const kept = new Set(['VmInfo', 'VmConfig']);
 export function readJson<D extends DescMessage>(desc: D, text: string): MessageShape<D> {
   if (text.trim() === '') throw malformed('zero-length payload is not a valid JSON object');
   try {
-    return fromJson(desc, JSON.parse(text) as JsonValue, { ignoreUnknownFields: true });
+    const value = JSON.parse(text) as JsonValue;
+    requireNames(desc, value);
+    return fromJson(desc, value, { ignoreUnknownFields: true });
   } catch (error) {
     throw malformed(error instanceof Error ? error.message.slice(0, longestComplaint) : 'invalid');
+  }
+}
+
+/** A name in a list that is not known is a mistake: left out, as with unknown fields, a filter would let everything through. */
+function requireNames(desc: DescMessage, value: JsonValue): void {
+  const given = Object(value) as Readonly<Record<string, unknown>>;
+  for (const { enum: names, fieldKind, name, jsonName } of desc.fields) {
+    if (fieldKind !== 'list' || !names) continue;
+    for (const list of [given[name], given[jsonName]])
+      for (const item of Array.isArray(list) ? list : [])
+        if (typeof item === 'string' && !names.values.some((known) => known.name === item))
+          throw new Error(`${name}: ${JSON.stringify(item)} is not known`);
   }
 }
 

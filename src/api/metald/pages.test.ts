@@ -23,26 +23,26 @@ const ids = (vms: readonly Vm[]) => vms.map(({ id }) => id);
 describe('pages', () => {
   it('show the newest first, 50 unless asked otherwise, and count all', () => {
     const vms = Array.from({ length: 120 }, (_, n) => vm(n));
-    const first = page(vms, null, { pageSize: 0, pageToken: '' });
+    const first = page(vms, null, { pageSize: 0, pageToken: '' }, () => 1);
     assert.deepEqual([first.vms.length, first.vms[0]?.id, first.total], [50, 'vm-119', 120]);
-    const second = page(vms, null, { pageSize: 50, pageToken: first.next });
-    const third = page(vms, null, { pageSize: 50, pageToken: second.next });
+    const second = page(vms, null, { pageSize: 50, pageToken: first.next }, () => 1);
+    const third = page(vms, null, { pageSize: 50, pageToken: second.next }, () => 1);
     assert.deepEqual([third.vms.length, third.vms.at(-1)?.id, third.next, third.total], [20, 'vm-000', '', 120]);
   });
 
   it('have at most 1000', () => {
     const vms = Array.from({ length: 1500 }, (_, n) => vm(n));
-    assert.equal(page(vms, null, { pageSize: 5000, pageToken: '' }).vms.length, 1000);
+    assert.equal(page(vms, null, { pageSize: 5000, pageToken: '' }, () => 1).vms.length, 1000);
   });
 
   it("begin where the reference's tokens say", () => {
     const vms = Array.from({ length: 60 }, (_, n) => vm(n));
-    const { vms: shown } = page(vms, null, { pageSize: 5, pageToken: 'eyJvZmZzZXQiOjUwfQ==' });
+    const { vms: shown } = page(vms, null, { pageSize: 5, pageToken: 'eyJvZmZzZXQiOjUwfQ==' }, () => 1);
     assert.deepEqual(ids(shown), ['vm-009', 'vm-008', 'vm-007', 'vm-006', 'vm-005']);
   });
 
   it('hold tokens that have the form of the reference', () => {
-    const { next } = page([vm(0), vm(1)], null, { pageSize: 1, pageToken: '' });
+    const { next } = page([vm(0), vm(1)], null, { pageSize: 1, pageToken: '' }, () => 1);
     assert.equal(JSON.parse(Buffer.from(next, 'base64').toString()).offset, 1);
   });
 
@@ -60,7 +60,7 @@ describe('pages', () => {
           let token = '';
           let next = count;
           for (let turn = 0; turn === 0 || token !== ''; turn++) {
-            const shown = page(vms, null, { pageSize, pageToken: token });
+            const shown = page(vms, null, { pageSize, pageToken: token }, () => 1);
             seen.push(...ids(shown.vms));
             token = shown.next;
             const { added = 0, removed = [] } = turns[turn] ?? {};
@@ -82,9 +82,29 @@ describe('pages', () => {
   it('count and show only what is wanted', () => {
     const vms = Array.from({ length: 10 }, (_, n) => sampleVm(n, { state: n % 2 === 0 ? 'running' : 'stopped' }));
     const wanted = (candidate: Vm) => candidate.state === 'running';
-    const first = page(vms, wanted, { pageSize: 3, pageToken: '' });
+    const first = page(vms, wanted, { pageSize: 3, pageToken: '' }, () => 1);
     assert.deepEqual([ids(first.vms), first.total], [['vm-8', 'vm-6', 'vm-4'], 5]);
-    assert.deepEqual(ids(page(vms, wanted, { pageSize: 3, pageToken: first.next }).vms), ['vm-2', 'vm-0']);
+    assert.deepEqual(ids(page(vms, wanted, { pageSize: 3, pageToken: first.next }, () => 1).vms), ['vm-2', 'vm-0']);
+  });
+
+  it('end where they would become too large, and have at least one', () => {
+    const vms = Array.from({ length: 5 }, (_, n) => vm(n));
+    const sizes: Readonly<Record<string, number>> = {
+      'vm-004': 600_000,
+      'vm-003': 400_000,
+      'vm-002': 60_000,
+      'vm-001': 2e6,
+    };
+    const sizeOf = ({ id }: Vm) => sizes[id] ?? 1;
+    const seen: (readonly string[])[] = [];
+    let pageToken = '';
+    do {
+      const shown = page(vms, null, { pageSize: 1000, pageToken }, sizeOf);
+      assert.equal(shown.total, 5);
+      seen.push(ids(shown.vms));
+      pageToken = shown.next;
+    } while (pageToken !== '');
+    assert.deepEqual(seen, [['vm-004', 'vm-003'], ['vm-002'], ['vm-001'], ['vm-000']]);
   });
 
   for (const pageToken of [
@@ -98,11 +118,11 @@ describe('pages', () => {
     'A'.repeat(300),
   ]) {
     it(`refuse the token ${pageToken.slice(0, 40)}`, () => {
-      assert.throws(() => page([], null, { pageSize: 1, pageToken }), { code: 'invalid_argument' });
+      assert.throws(() => page([], null, { pageSize: 1, pageToken }, () => 1), { code: 'invalid_argument' });
     });
   }
 
   it('refuse a negative size', () => {
-    assert.throws(() => page([], null, { pageSize: -1, pageToken: '' }), { code: 'invalid_argument' });
+    assert.throws(() => page([], null, { pageSize: -1, pageToken: '' }, () => 1), { code: 'invalid_argument' });
   });
 });

@@ -5,6 +5,8 @@ import type { Vm } from '../../vm/model.ts';
 
 const defaultPageSize = 50;
 const maxPageSize = 1000;
+/** A page ends before the VM that would make it larger, bytes: clients that do not read replies hold little. */
+const maxPageBytes = 1024 * 1024;
 
 export interface Page {
   /** Newest first. */
@@ -36,12 +38,15 @@ const longestToken = 256;
  * One page of `vms`, of those that `wanted` lets through. VMs of the same millisecond are ordered by id. What is made of
  * `vms` is kept as long as they are, so the array must not change.
  *
+ * A page has `pageSize` VMs unless those are too large together, by `sizeOf` in bytes; it has always one.
+ *
  * Throws `invalid_argument` for a size below 0 and for a token that is none.
  */
 export function page(
   vms: readonly Vm[],
   wanted: ((vm: Vm) => boolean) | null,
   request: { readonly pageSize: number; readonly pageToken: string },
+  sizeOf: (vm: Vm) => number,
 ): Page {
   if (request.pageSize < 0) throw invalid('page_size must not be negative');
   const size = Math.min(request.pageSize || defaultPageSize, maxPageSize);
@@ -51,7 +56,14 @@ export function page(
   const total = matching.length;
   // `end` counts the VMs that are older than the page before, or all.
   const end = position.after ? countBefore(matching, position.after) : Math.max(0, total - position.offset);
-  const begin = Math.max(0, end - size);
+  const earliest = Math.max(0, end - size);
+  let begin = end;
+  let bytes = 0;
+  while (begin > earliest) {
+    bytes += sizeOf(matching[begin - 1]!);
+    if (bytes > maxPageBytes && begin < end) break;
+    begin--;
+  }
   const shown = matching.slice(begin, end).reverse();
   const last = shown.at(-1);
   return { vms: shown, next: begin === 0 || !last ? '' : writeToken(position.offset + shown.length, last), total };

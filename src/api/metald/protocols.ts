@@ -20,6 +20,7 @@ import { VmService } from './gen/vmprovisioner/v1/vm_pb.js';
 import type { JsonStyle } from './json.ts';
 import { registerReflection } from './reflection.ts';
 import type { WireRequest, WireResponse } from './server.ts';
+import { capTimeouts } from './timeouts.ts';
 
 const callerKey = createContextKey<Caller | null>(null, { description: 'who calls' });
 
@@ -53,6 +54,7 @@ export function createProtocols(calls: CallTable, options: ProtocolOptions): Ser
     const handler = handlers.get(path);
     if (!handler) throw new Error(`nothing serves ${path}`);
     request.url = path;
+    capTimeouts(request.headers);
     const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, undefined));
     await universalResponseToNodeResponse(answer, response);
   };

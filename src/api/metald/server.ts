@@ -3,6 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
+import { InFlight, maxInFlight } from './in-flight.ts';
 
 /** Of either version: Node gives HTTP/2's the members of HTTP/1's. */
 export type WireRequest = IncomingMessage;
@@ -18,6 +19,8 @@ const sniffTimeoutMs = 10_000;
 const requestTimeoutMs = 30_000;
 /** How long a connection may be without a request, ms. */
 const idleTimeoutMs = 120_000;
+/** How long a client may take to read a reply that is written, ms. */
+const defaultDrainTimeoutMs = 30_000;
 
 export interface DualServer {
   /** Listens, counts connections, and answers HTTP/1.1. */
@@ -29,7 +32,7 @@ export interface DualServer {
 }
 
 /** A server that does not listen yet. Requests of both versions go to `handler`. */
-export function createDualServer(handler: WireHandler): DualServer {
+export function createDualServer(handler: WireHandler, drainTimeoutMs = defaultDrainTimeoutMs): DualServer {
   const server = createServer({
     requestTimeout: requestTimeoutMs,
     headersTimeout: requestTimeoutMs,
@@ -37,12 +40,16 @@ export function createDualServer(handler: WireHandler): DualServer {
     noDelay: true,
   });
   const http2 = createHttp2Server({
-    settings: { maxConcurrentStreams: 128, maxHeaderListSize: 32 * 1024, enablePush: false },
+    settings: { maxConcurrentStreams: maxInFlight, maxHeaderListSize: 32 * 1024, enablePush: false },
     maxSessionMemory: 16,
     maxSessionInvalidFrames: 100,
   });
-  server.on('request', handler);
-  http2.on('request', (request, response) => handler(request as never, response as never));
+  const inFlight = new InFlight(drainTimeoutMs);
+  const serve: WireHandler = (request, response) => {
+    if (inFlight.admit(request, response)) handler(request, response);
+  };
+  server.on('request', serve);
+  http2.on('request', (request, response) => serve(request as never, response as never));
   const sessions = new Set<ServerHttp2Session>();
   const sniffing = new Set<Socket>();
   http2.on('session', (session) => {
@@ -88,6 +95,7 @@ export function createDualServer(handler: WireHandler): DualServer {
       for (const session of sessions) session.close();
       for (const socket of sniffing) socket.destroy();
       await promise;
+      inFlight.close();
     },
     closeAllConnections() {
       server.closeAllConnections();

@@ -7,7 +7,7 @@ import type { ImageStore } from '../../image/images.ts';
 import type { VmService } from '../../vm/api.ts';
 import type { Vm } from '../../vm/model.ts';
 import type { Caller } from './auth.ts';
-import { encodeVmDetails, encodeVmInfo } from './codec.ts';
+import { encodeVmDetails, encodeVmInfo, sizeOf } from './codec.ts';
 import { decodeCreateVm } from './create-vm.ts';
 import { refusal } from './errors.ts';
 import * as pb from './gen/vmprovisioner/v1/vm_pb.js';
@@ -33,7 +33,11 @@ export interface ServiceOptions {
   readonly settings: MetaldSettings;
 }
 
-const longestTimeoutSeconds = 86_400;
+/** A VM is nobody else's while its guest is given time. */
+const longestTimeoutSeconds = 600;
+
+/** What an id may be; whatever else is asked for cannot be there, and is not repeated. */
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
 export class MetaldService {
   readonly #vms: VmService;
@@ -82,7 +86,12 @@ export class MetaldService {
       throw invalid(`timeout_seconds must be from 0 to ${longestTimeoutSeconds}`);
     // A paused guest cannot do what shutting down asks of it.
     const vm = force
-      ? this.#expect(request.vmId, caller, ['running', 'paused'], 'RUNNING or PAUSED to be shut down with force')
+      ? this.#expect(
+          request.vmId,
+          caller,
+          ['running', 'paused', 'stopping'],
+          'RUNNING or PAUSED to be shut down with force',
+        )
       : this.#expect(request.vmId, caller, ['running'], 'RUNNING to shut down');
     const graceMs = timeoutSeconds * 1000;
     const stopped = await this.#vms.stop(vm.id, { force, ...(graceMs === 0 ? {} : { graceMs }) });
@@ -119,14 +128,17 @@ export class MetaldService {
 
   listVms(request: pb.ListVmsRequest, caller: Caller): pb.ListVmsResponse {
     const states = new Set(request.stateFilter);
+    for (const state of states)
+      if (pb.VmState[state] === undefined) throw invalid(`state_filter: ${state} is no state`);
     const wanted = states.size === 0 ? null : (vm: Vm) => states.has(wireState(vm));
-    const { vms, next, total } = page(this.#vms.listOf(caller.customer), wanted, request);
+    const { vms, next, total } = page(this.#vms.listOf(caller.customer), wanted, request, sizeOf);
     return create(pb.ListVmsResponseSchema, { vms: vms.map(encodeVmInfo), nextPageToken: next, totalCount: total });
   }
 
   /** The caller's VM of that id. */
   #own(id: string, caller: Caller): Vm {
     if (id === '') throw invalid('vm_id is required');
+    if (!idPattern.test(id)) throw refusal(Code.NotFound, 'VM_NOT_FOUND', 'VM not found');
     try {
       return this.#vms.getOf(id, caller.customer);
     } catch (error) {

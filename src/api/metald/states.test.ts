@@ -118,6 +118,44 @@ describe('what happens beside the API', () => {
   });
 });
 
+describe('what clients may ask for', () => {
+  it('is not repeated at any length', async () => {
+    await using api = await openTestApi();
+    const vmId = 'x'.repeat(100_000);
+    for (const [name, body, code] of [
+      ['GetVmInfo', { vm_id: vmId }, 'not_found'],
+      ['CreateVm', { vm_id: vmId, config: smallConfig }, 'invalid_argument'],
+    ] as const) {
+      const { json } = await api.call(name, body);
+      assert.equal(json.code, code);
+      assert.ok(JSON.stringify(json).length < 4096);
+    }
+  });
+
+  it('are states there are', async () => {
+    await using api = await openTestApi();
+    for (const state of ['VM_STATE_ODD', 99]) {
+      for (const name of ['state_filter', 'stateFilter']) {
+        const { status, json } = await api.call('ListVms', { [name]: [state] });
+        assert.deepEqual([status, json.code], [400, 'invalid_argument']);
+      }
+    }
+    assert.equal((await api.call('ListVms', { state_filter: ['VM_STATE_RUNNING', 1] })).status, 200);
+  });
+});
+
+describe('a shutdown that waits for its guest', () => {
+  it('is cut short by one with force', async () => {
+    await using api = await openTestApi();
+    await bring(api, 'vm', 'RUNNING');
+    api.host.waiting.set('waitForExit', new Promise(() => {}));
+    const waiting = api.call('ShutdownVm', { vm_id: 'vm', timeout_seconds: 600 });
+    while (api.vms.get('vm').state !== 'stopping') await new Promise(setImmediate);
+    assert.equal((await api.call('ShutdownVm', { vm_id: 'vm', force: true })).status, 200);
+    assert.equal((await waiting).status, 200);
+  });
+});
+
 describe('limits', () => {
   it('are told as exhausted resources', async () => {
     await using api = await openTestApi({ quotas: { maxVms: 1 } });
@@ -126,11 +164,11 @@ describe('limits', () => {
     assert.deepEqual([status, json.code, json.details[0].reason], [429, 'resource_exhausted', 'QUOTA_EXCEEDED']);
   });
 
-  for (const timeout of [-1, 86_401]) {
+  for (const timeout of [-1, 601]) {
     it(`refuse a timeout of ${timeout} s`, async () => {
       await using api = await openTestApi();
-      const { status } = await api.call('ShutdownVm', { vm_id: 'vm', timeout_seconds: timeout });
-      assert.equal(status, 400);
+      const { status, json } = await api.call('ShutdownVm', { vm_id: 'vm', timeout_seconds: timeout });
+      assert.deepEqual([status, json.message], [400, 'timeout_seconds must be from 0 to 600']);
     });
   }
 });

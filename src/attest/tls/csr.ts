@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { BerthError } from '../../common/errors.ts';
 import { FormatError } from '../byte-reader.ts';
+import { MAX_ATTESTATION_BYTES } from '../limits.ts';
 import { ScaleReader, ScaleWriter } from '../scale.ts';
 import { checkNames, validity } from './request.ts';
 
@@ -25,7 +26,7 @@ export interface CertificateRequest {
 
 /** Keeps a signature that was made for something else from passing for one over a request. */
 const CONFIRM = 'please sign cert:';
-const MAX_REQUEST_BYTES = 11 * 1024 * 1024;
+const MAX_REQUEST_BYTES = MAX_ATTESTATION_BYTES + 128 * 1024;
 const MAX_ALT_NAMES = 256;
 
 export function encodeRequest(request: CertificateRequest): Buffer {
@@ -54,8 +55,7 @@ export function decodeRequest(bytes: Uint8Array): CertificateRequest {
   const publicKey = reader.lengthAndBytes();
   const organization = reader.optional(() => reader.text());
   const subject = reader.text();
-  const altNames = reader.list(1, () => reader.text());
-  if (altNames.length > MAX_ALT_NAMES) throw new FormatError('there are too many names');
+  const altNames = reader.list({ least: 1, most: MAX_ALT_NAMES }, () => reader.text());
   const [serverAuth, clientAuth] = [reader.boolean(), reader.boolean()];
   const [withAttestation, withAppInfo] = [reader.boolean(), reader.boolean()];
   const notBefore = reader.optional(() => Number(reader.u64le()));
@@ -97,7 +97,7 @@ export function checkRequest(encoded: Uint8Array, signature: Uint8Array): Certif
     throw new BerthError('invalid_argument', { reason: 'Malformed certificate request' }, error);
   }
   if (!valid) throw new BerthError('invalid_argument', { reason: 'The certificate request is not signed by its key' });
-  checkNames(request.subject, request.altNames);
+  checkNames(request);
   validity(request.notBefore, request.notAfter);
   return request;
 }

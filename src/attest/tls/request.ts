@@ -27,6 +27,7 @@ export interface TlsKey {
 }
 
 const MAX_SUBJECT_BYTES = 1024;
+const MAX_ORGANIZATION_BYTES = 1024;
 const MAX_ALT_NAMES = 256;
 /** RFC 5280 has no year after 9999. */
 const LATEST = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
@@ -34,8 +35,16 @@ const LATEST = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
 const DEFAULT_NOT_BEFORE = Date.UTC(1975, 0, 1) / 1000;
 const DEFAULT_DAYS = 3650;
 
+interface RequestNames {
+  readonly subject: string;
+  readonly organization?: string;
+  readonly altNames: readonly string[];
+}
+
 /** Names and dates of a certificate, checked. @throws BerthError invalid_argument */
-export function checkNames(subject: string, altNames: readonly string[]): void {
+export function checkNames({ subject, organization = '', altNames }: RequestNames): void {
+  if (Buffer.byteLength(organization) > MAX_ORGANIZATION_BYTES)
+    throw invalid(`organization has more than ${MAX_ORGANIZATION_BYTES} bytes`);
   if (Buffer.byteLength(subject) > MAX_SUBJECT_BYTES) throw invalid(`subject has more than ${MAX_SUBJECT_BYTES} bytes`);
   if (altNames.length > MAX_ALT_NAMES) throw invalid(`there are more than ${MAX_ALT_NAMES} alt_names`);
   for (const name of altNames)

@@ -68,7 +68,7 @@ export function deriveTlsKey(
 }
 
 async function certify(key: KeyObject, request: TlsKeyRequest, { signer, attest }: TlsKeyContext): Promise<TlsKey> {
-  checkNames(request.subject, request.altNames);
+  checkNames(request);
   validity(request.notBefore, request.notAfter);
   const publicKey = publicKeyInfo(key);
   const encoded = encodeRequest({

@@ -219,6 +219,11 @@ test('a request must be signed by its own key', async () => {
   const encoded = encodeRequest(request);
   const signature = signRequest(encoded, key);
   assert.deepEqual(checkRequest(encoded, signature), request);
+  const long = encodeRequest({ ...request, organization: 'x'.repeat(1025) });
+  assert.throws(() => checkRequest(long, signRequest(long, key)), {
+    code: 'invalid_argument',
+    message: /organization/,
+  });
   const changed = Buffer.from(encoded);
   changed[changed.length - 1]! ^= 1;
   const refused = (error: BerthError): boolean => error.code === 'invalid_argument';

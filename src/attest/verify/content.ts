@@ -134,8 +134,11 @@ function checkConfiguration(
 }
 
 function checkComposeHash(events: readonly RuntimeEvent[], expected: Expectations, findings: Findings): void {
-  const wanted = expected.appCompose === undefined ? expected.composeHash : sha256(expected.appCompose);
-  expectEvent(events, 'compose-hash', 'compose-hash', wanted, findings);
+  const { appCompose, composeHash } = expected;
+  const hashed = appCompose === undefined ? undefined : sha256(appCompose);
+  if (hashed !== undefined && composeHash !== undefined && !hashed.equals(composeHash))
+    findings.add('compose-hash', false, 'the app-compose.json that is expected has not the hash that is expected');
+  else expectEvent(events, 'compose-hash', 'compose-hash', hashed ?? composeHash, findings);
 }
 
 function expectEvent(

@@ -20,7 +20,7 @@ export interface Expectations {
   /** Up to 64 bytes; shorter ones are padded with zeros. */
   readonly reportData?: Buffer;
   readonly appId?: Buffer;
-  /** The text of app-compose.json, or its hash. */
+  /** The text of app-compose.json, its hash, or both. */
   readonly appCompose?: string;
   readonly composeHash?: Buffer;
   readonly osImageHash?: Buffer;
@@ -34,5 +34,10 @@ export interface Expectations {
   };
 }
 
-/** An attestation as bytes, or its parts as `GetQuote` gives them. */
-export type VerifyInput = { readonly attestation: Uint8Array } | Pick<Attestation, 'quote' | 'eventLog' | 'config'>;
+/**
+ * An attestation as bytes, or its parts as `GetQuote` gives them. Report data there is what the prover says it is: it is
+ * compared with the quote, and is no expectation.
+ */
+export type VerifyInput =
+  | { readonly attestation: Uint8Array }
+  | (Pick<Attestation, 'quote' | 'eventLog' | 'config'> & { readonly reportData?: Buffer });

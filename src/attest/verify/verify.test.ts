@@ -167,3 +167,19 @@ test('what is no attestation is refused by its format', async () => {
     assert.ok(!report.valid);
   }
 });
+
+test('an app-compose.json and a hash that are expected together are both checked', async () => {
+  const attestation = await vm.attestor.attest(reportData);
+  const check = async (composeHash: Buffer) =>
+    failed(await verifyAttestation({ attestation }, trust, { appCompose: composeText, composeHash }));
+  assert.deepEqual(await check(vm.compose.hash), []);
+  assert.deepEqual(await check(Buffer.alloc(32)), ['compose-hash']);
+});
+
+test('report data that the prover puts beside a quote is compared, and is no expectation', async () => {
+  const { quote, eventLog, vmConfig } = await vm.attestor.getQuote(reportData);
+  const input = { quote, eventLog: parseEventLog(eventLog), config: vmConfig };
+  const own = await verifyAttestation({ ...input, reportData }, trust);
+  assert.equal(own.notChecked[0]?.name, 'report-data');
+  assert.deepEqual(failed(await verifyAttestation({ ...input, reportData: Buffer.of(1) }, trust)), ['report-data']);
+});

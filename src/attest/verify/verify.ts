@@ -3,6 +3,7 @@ import type { Attestation } from '../attestation.ts';
 import { decodeAttestation } from '../attestation.ts';
 import { FormatError } from '../byte-reader.ts';
 import { isRuntimeEvent } from '../events.ts';
+import { boundedQuote } from '../limits.ts';
 import { findSystemEvent } from '../system-events.ts';
 import { isTpmQuote } from '../tpm/tpm-quote.ts';
 import { checkContent } from './content.ts';
@@ -51,14 +52,18 @@ export async function verifyQuote(quote: Buffer, trust: Trust): Promise<Verifica
 async function read(input: VerifyInput, { reportData }: Expectations): Promise<Attestation> {
   if ('attestation' in input) return decodeAttestation(input.attestation);
   const { quote, eventLog, config } = input;
+  boundedQuote(quote);
+  const beside = input.reportData;
   const runtimeEvents = eventLog.filter(isRuntimeEvent);
   const common = { quote, eventLog, runtimeEvents, config };
-  // Report data is in a TDX quote. In a TPM quote there is its hash, so it must be known.
-  if (!isTpmQuote(quote)) return { platform: 'tdx', ...common, reportData: Buffer.alloc(0) };
+  if (!isTpmQuote(quote))
+    return { platform: 'tdx', ...common, reportData: beside ? padReportData(beside) : Buffer.alloc(0) };
+  // A TPM quote has only its hash, so it must be known.
+  const known = reportData ?? beside;
   return {
     platform: 'tpm',
     ...common,
-    reportData: reportData === undefined ? Buffer.alloc(0) : padReportData(reportData),
+    reportData: known === undefined ? Buffer.alloc(0) : padReportData(known),
   };
 }
 

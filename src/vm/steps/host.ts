@@ -117,7 +117,8 @@ export const guestStep: Step<OperationContext> = {
 export const shutdownStep: Step<OperationContext> = {
   name: 'shutdown',
   needed: ({ detail }) => detail.force !== 1,
-  async run({ deps, live, vm, detail }) {
+  async run({ deps, live, vm, detail, hurry }) {
+    if (hurry.aborted) return;
     const dir = deps.layout.run(vm.id);
     const graceMs = typeof detail.graceMs === 'number' ? detail.graceMs : deps.settings.stopGraceMs;
     try {
@@ -131,9 +132,11 @@ export const shutdownStep: Step<OperationContext> = {
       return;
     }
     const guest = vm.guestChannel === 'required' ? live.get(vm.id)?.guest : undefined;
+    const isGone = () => unlessHurried(deps.engine.waitForExit(vm.id, dir, graceMs), hurry);
     if (guest) {
-      const accepted = await withDeadline(guest.powerOff(), graceMs);
-      if (accepted && (await deps.engine.waitForExit(vm.id, dir, graceMs))) return;
+      const accepted = await unlessHurried(withDeadline(guest.powerOff(), graceMs), hurry);
+      if (accepted && (await isGone())) return;
+      if (hurry.aborted) return;
     }
     try {
       await deps.engine.powerButton(vm.id, dir);
@@ -141,12 +144,25 @@ export const shutdownStep: Step<OperationContext> = {
       deps.log.warn({ err: error, vm: vm.id }, 'the power button could not be pressed');
       return;
     }
-    await deps.engine.waitForExit(vm.id, dir, graceMs);
+    await isGone();
   },
   async check({ deps, vm }) {
     return (await deps.engine.observe(vm.id, deps.layout.run(vm.id))).state === 'absent';
   },
 };
+
+/** What `task` comes to; false when somebody hurries before that. */
+async function unlessHurried(task: Promise<boolean>, hurry: AbortSignal): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<false>();
+  const onHurry = () => resolve(false);
+  hurry.addEventListener('abort', onHurry);
+  if (hurry.aborted) onHurry();
+  try {
+    return await Promise.race([task, promise]);
+  } finally {
+    hurry.removeEventListener('abort', onHurry);
+  }
+}
 
 /** True when `task` succeeded in time. Its failure is the guest's affair: there are stronger means. */
 async function withDeadline(task: Promise<void>, ms: number): Promise<boolean> {

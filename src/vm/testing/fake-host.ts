@@ -17,7 +17,7 @@ import type { VmDependencies } from '../context.ts';
 import { VmLayout } from '../layout.ts';
 import type { Quotas } from '../model.ts';
 
-export type FakeCall = 'start' | 'observe' | 'destroy' | 'ready';
+export type FakeCall = 'start' | 'observe' | 'destroy' | 'ready' | 'waitForExit';
 
 /**
  * A host whose VMs are names in a map, for failures that no real host shows when asked to: an engine that cannot end a
@@ -133,7 +133,10 @@ export class FakeHost {
       cpuMicros: async () => performance.now() * 1000,
       usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
-      waitForExit: async (id) => !this.processes.has(id),
+      waitForExit: async (id) => {
+        await this.#call('waitForExit');
+        return !this.processes.has(id);
+      },
       destroy: async (id) => {
         await this.#call('destroy');
         this.processes.delete(id);

@@ -140,7 +140,11 @@ describe('a daemon under a service manager, on a unix socket, with a key it made
     env = {
       BERTH_HOME: home,
       BERTH_LISTEN_RUN_DAT_SHEESH: `unix:${socketPath}`,
+      BERTH_LISTEN_METALD: `unix:${join(home, 'metald.sock')}`,
       BERTH_NETWORK_RESOLVER: 'false',
+      // What goes on beside a VM is no part of this.
+      BERTH_TEMPLATE_BUILD: 'false',
+      BERTH_TEMPLATE_WAITING: '0',
       NOTIFY_SOCKET: join(home, 'notify.sock'),
     };
     daemon = await startServe(env);
@@ -155,7 +159,10 @@ describe('a daemon under a service manager, on a unix socket, with a key it made
   it('tells the manager that it is ready, and everybody where it listens', async () => {
     await eventually('READY=1 arrives', async () => manager.told().includes('READY=1'));
     const listeners = JSON.parse(await readFile(join(home, 'listeners.json'), 'utf8'));
-    assert.deepEqual(listeners, { 'run-dat-sheesh': `unix:${socketPath}` });
+    assert.deepEqual(listeners, {
+      'run-dat-sheesh': `unix:${socketPath}`,
+      metald: `unix:${join(home, 'metald.sock')}`,
+    });
     assert.ok(daemon.stdout().includes(`run-dat-sheesh: unix:${socketPath}\n`), daemon.stdout());
   });
 

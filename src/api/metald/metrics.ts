@@ -92,6 +92,9 @@ export class ApiMetrics {
     ]);
     for (const operation of changes) this.#backendErrors.inc({ backend, operation }, 0);
     this.#vmErrors = this.#counter('vm_error_total', 'Calls that failed.', ['operation', 'error']);
+    // A series that is there before its first failure shows that failure in a rate.
+    for (const operation of ['create', 'boot', 'shutdown', 'delete'])
+      this.#vmErrors.inc({ operation, error: 'internal' }, 0);
     this.#vmTotals = {
       create: this.#counter('vm_create_total', 'VMs that were to be created.', ['status']),
       delete: this.#counter('vm_delete_total', 'VMs that were to be deleted.', ['status']),

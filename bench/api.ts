@@ -51,7 +51,7 @@ export async function benchApi(): Promise<Row[]> {
 }
 
 async function seed(path: string): Promise<void> {
-  const db = await openDatabase(path);
+  const db = openDatabase(path);
   const store = new VmStore(db);
   for (let n = 0; n < records; n++) {
     await store.insert(
@@ -63,7 +63,7 @@ async function seed(path: string): Promise<void> {
       null,
     );
   }
-  await db.destroy();
+  db.close();
 }
 
 async function bareHttp(body: string): Promise<number> {

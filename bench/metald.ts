@@ -119,14 +119,14 @@ async function send(daemon: TestDaemon, { path, method, headers, body }: ReturnT
 }
 
 async function seed(path: string): Promise<void> {
-  const db = await openDatabase(path);
+  const db = openDatabase(path);
   const store = new VmStore(db);
   const apiRecord = JSON.stringify({ metald: { cpu: { vcpuCount: 1 }, memory: { sizeBytes: '268435456' } } });
   for (let n = 2; n < records + 2; n++) {
     const createdAt = new Date(Date.UTC(2026, 0, 1) + n).toISOString();
     await store.insert(sampleVm(n, { tenant: 'bench', createdAt, apiRecord, labels: { name: `vm ${n}` } }), null);
   }
-  await db.destroy();
+  db.close();
 }
 
 /** A server that reads the request and sends the same bytes. */

@@ -27,11 +27,11 @@ describe('berth token', () => {
 
   /** Whose the token is, as a daemon on the same data directory sees it. */
   async function customerOf(token: string): Promise<string | null> {
-    const db = await openDatabase(join(config.home, 'berth.db'));
+    const db = openDatabase(join(config.home, 'berth.db'));
     try {
       return await new TokenVerifier(new CustomerTokenRows(db), Date.now).verify(token);
     } finally {
-      await db.destroy();
+      db.close();
     }
   }
 

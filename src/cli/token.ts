@@ -57,10 +57,10 @@ function describe({ id, customer, name, createdAt, expiresAt, revokedAt }: Store
 async function withTokens<T>(config: Config, task: (rows: CustomerTokenRows) => Promise<T>): Promise<T> {
   if (!(await exists(config.home)))
     throw new ConfigError(`there is no data directory ${config.home}: start the daemon once, or set home`);
-  const db = await openDatabase(join(config.home, 'berth.db'));
+  const db = openDatabase(join(config.home, 'berth.db'));
   try {
     return await task(new CustomerTokenRows(db));
   } finally {
-    await db.destroy();
+    db.close();
   }
 }

@@ -62,8 +62,8 @@ export async function openHost(config: Config, announce: (line: string) => void,
   // VMs have links to what they need of a snapshot.
   await mkdir(layout.snapshotsRoot, { recursive: true });
   await chmod(layout.snapshotsRoot, 0o700);
-  const db = await openDatabase(join(home, 'berth.db'));
-  stack.defer(() => db.destroy());
+  const db = openDatabase(join(home, 'berth.db'));
+  stack.defer(() => db.close());
   let vms: Vms | null = null;
   const images = await openImages(config, db, {
     // Until the VMs are known every image may be somebody's.

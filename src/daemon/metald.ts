@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sql } from 'kysely';
 import { createMetaldApi, type MetaldApi } from '../api/metald/plugin.ts';
 import type { HealthCheck } from '../api/metald/ports.ts';
 import { runCommand } from '../common/command.ts';
@@ -84,7 +83,7 @@ function healthChecks(config: Config, { db, engine }: Host): readonly HealthChec
       name: 'store',
       vital: true,
       async run() {
-        await sql`SELECT count(*) FROM operations`.execute(db);
+        db.get('SELECT count(*) FROM operations');
       },
     },
     {

@@ -1,9 +1,11 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../common/log.ts';
 
 /** Far more than a daemon writes until it serves. */
 const spareBytes = 8 * 1024 * 1024;
+/** Written in parts: a buffer for the whole would stay with the process for long after. */
+const partBytes = 64 * 1024;
 
 function spareFile(home: string): string {
   return join(home, 'spare');
@@ -21,7 +23,9 @@ export async function giveUpSpareSpace(home: string): Promise<void> {
 export async function keepSpareSpace(home: string, log: Log): Promise<void> {
   try {
     // Written, not merely sized: a hole takes no space.
-    await writeFile(spareFile(home), Buffer.alloc(spareBytes, 0xff), { mode: 0o600 });
+    const part = Buffer.alloc(partBytes, 0xff);
+    await using file = await open(spareFile(home), 'w', 0o600);
+    for (let written = 0; written < spareBytes; written += partBytes) await file.write(part);
   } catch (error) {
     log.warn({ err: error }, 'no space could be kept for the next start of the daemon');
   }

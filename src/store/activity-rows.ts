@@ -1,6 +1,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { Database } from './database.ts';
-import { commitRelaxed } from './relaxed-commit.ts';
+import type { ActivityRow } from './schema.ts';
+import { Table } from './table.ts';
 
 /** A line of the activity feed; the entity types are the API's. */
 export interface StoredActivity<E extends string = string> {
@@ -12,6 +13,8 @@ export interface StoredActivity<E extends string = string> {
   readonly message: string;
   readonly meta?: Readonly<Record<string, string | number | boolean | null>>;
 }
+
+const table = new Table<ActivityRow>('activity', ['id', 'at', 'type', 'entity_type', 'entity_id', 'message', 'meta']);
 
 /** What happened lately, for people to read. */
 export class ActivityRows<E extends string = string> {
@@ -26,30 +29,23 @@ export class ActivityRows<E extends string = string> {
   async record(activity: StoredActivity<E>): Promise<void> {
     // The reply to the call that is told of goes out first.
     await immediate();
-    await commitRelaxed(this.#db, async (trx) => {
-      const { insertId } = await trx
-        .insertInto('activity')
-        .values({
-          id: activity.id,
-          at: activity.createdAt,
-          type: activity.type,
-          entity_type: activity.entityType ?? null,
-          entity_id: activity.entityId ?? null,
-          message: activity.message,
-          meta: activity.meta ? JSON.stringify(activity.meta) : null,
-        })
-        .executeTakeFirstOrThrow();
-      await trx
-        .deleteFrom('activity')
-        .where('seq', '<=', Number(insertId) - this.#kept)
-        .execute();
-    });
+    await this.#db.write((writer) => {
+      const seq = table.insert(writer, {
+        id: activity.id,
+        at: activity.createdAt,
+        type: activity.type,
+        entity_type: activity.entityType ?? null,
+        entity_id: activity.entityId ?? null,
+        message: activity.message,
+        meta: activity.meta ? JSON.stringify(activity.meta) : null,
+      });
+      writer.run('DELETE FROM activity WHERE seq <= ?', seq - this.#kept);
+    }, 'relaxed');
   }
 
   /** Newest first. */
   async list(limit: number): Promise<readonly StoredActivity<E>[]> {
-    const rows = await this.#db.selectFrom('activity').selectAll().orderBy('seq', 'desc').limit(limit).execute();
-    return rows.map((row) => ({
+    return table.select(this.#db, 'ORDER BY seq DESC LIMIT ?', limit).map((row) => ({
       id: row.id,
       createdAt: row.at,
       type: row.type,

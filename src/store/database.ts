@@ -1,25 +1,107 @@
 import { closeSync, openSync } from 'node:fs';
-import { Kysely, sql } from 'kysely';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { isDiskFull } from '../common/errors.ts';
+import { CommitQueue, type Durability } from './commit-queue.ts';
 import { migrate } from './migrations.ts';
-import type { Schema } from './schema.ts';
-import { sqliteDialect } from './sqlite-dialect.ts';
 
-export type Database = Kysely<Schema>;
+type SqlValue = null | number | bigint | string | Uint8Array;
+
+/** Reads what is committed, or, within a change, what that change has made of it. */
+export interface Reader {
+  all<Row>(sql: string, ...values: readonly SqlValue[]): Row[];
+  get<Row>(sql: string, ...values: readonly SqlValue[]): Row | undefined;
+}
+
+export interface Writer extends Reader {
+  run(sql: string, ...values: readonly SqlValue[]): { readonly changes: number; readonly lastInsertRowid: number };
+}
+
+/** The one connection to the database of a data directory: SQLite with a write-ahead log and foreign keys enforced. */
+export class Database implements Reader {
+  readonly #connection: DatabaseSync;
+  readonly #statements: Statements;
+  readonly #queue: CommitQueue;
+
+  constructor(connection: DatabaseSync) {
+    this.#connection = connection;
+    this.#statements = new Statements(connection);
+    this.#queue = new CommitQueue(connection);
+  }
+
+  all<Row>(sql: string, ...values: readonly SqlValue[]): Row[] {
+    return this.#statements.all(sql, ...values);
+  }
+
+  get<Row>(sql: string, ...values: readonly SqlValue[]): Row | undefined {
+    return this.#statements.get(sql, ...values);
+  }
+
+  /**
+   * Makes a change, all of it or nothing. Resolves once it is committed: `durable`, so that it outlives a loss of power;
+   * `relaxed`, so that it outlives the process and the next durable change makes it last. Changes that are asked for at the
+   * same time share one commit, none of which sees another fail. `change` must do nothing but read and write here: it may be
+   * called again, after what it wrote was taken back.
+   */
+  write<T>(change: (writer: Writer) => T, durability: Durability = 'durable'): Promise<T> {
+    return this.#queue.add(() => change(this.#statements), durability);
+  }
+
+  /** Commits what waits and closes the connection. */
+  close(): void {
+    this.#queue.flush();
+    this.#connection.close();
+  }
+}
+
+/** Statements kept prepared; the texts in the sources are few, this only bounds a mistake. */
+const maxStatements = 256;
+
+class Statements implements Writer {
+  readonly #connection: DatabaseSync;
+  readonly #prepared = new Map<string, StatementSync>();
+
+  constructor(connection: DatabaseSync) {
+    this.#connection = connection;
+  }
+
+  all<Row>(sql: string, ...values: readonly SqlValue[]): Row[] {
+    return this.#prepare(sql).all(...values) as Row[];
+  }
+
+  get<Row>(sql: string, ...values: readonly SqlValue[]): Row | undefined {
+    return this.#prepare(sql).get(...values) as Row | undefined;
+  }
+
+  run(sql: string, ...values: readonly SqlValue[]) {
+    const { changes, lastInsertRowid } = this.#prepare(sql).run(...values);
+    return { changes: Number(changes), lastInsertRowid: Number(lastInsertRowid) };
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#prepared.get(sql);
+    if (!statement) {
+      if (this.#prepared.size >= maxStatements) this.#prepared.clear();
+      statement = this.#connection.prepare(sql);
+      this.#prepared.set(sql, statement);
+    }
+    return statement;
+  }
+}
 
 /** Opens (or creates, readable by its owner only) and migrates the database at `path`. */
-export async function openDatabase(path: string): Promise<Database> {
+export function openDatabase(path: string): Database {
   // SQLite would make the file readable by all, and gives its log the same rights.
   closeSync(openSync(path, 'a', 0o600));
-  const db = new Kysely<Schema>({ dialect: sqliteDialect(path) });
+  const connection = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
   try {
-    await migrate(db);
-    await takeSpace(db);
+    connection.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    migrate(connection);
+    takeSpace(connection);
   } catch (error) {
-    await db.destroy();
+    connection.close();
     throw error;
   }
-  return db;
+  return new Database(connection);
 }
 
 /** Bytes that the database and its log are made large enough for. */
@@ -29,16 +111,14 @@ const takenBytes = 1024 * 1024;
  * Makes the file and its log larger than they need to be, so that changes can be written while the disk is full: a removal
  * that makes room is one. On a disk that is full already, what is there has to do.
  */
-async function takeSpace(db: Database): Promise<void> {
+function takeSpace(connection: DatabaseSync): void {
   try {
     // Other processes may be at it too: each commit leaves what the other can go on from.
-    await db.transaction().execute(async (trx) => {
-      await sql`CREATE TABLE IF NOT EXISTS spare (filler BLOB)`.execute(trx);
-      await sql`INSERT INTO spare VALUES (zeroblob(${takenBytes}))`.execute(trx);
-    });
-    await sql`PRAGMA wal_checkpoint(RESTART)`.execute(db);
+    connection.exec(`BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS spare (filler BLOB);
+      INSERT INTO spare VALUES (zeroblob(${takenBytes})); COMMIT; PRAGMA wal_checkpoint(RESTART);`);
   } catch (error) {
+    if (connection.isTransaction) connection.exec('ROLLBACK');
     if (!isDiskFull(error)) throw error;
   }
-  await sql`DROP TABLE IF EXISTS spare`.execute(db);
+  connection.exec('DROP TABLE IF EXISTS spare');
 }

@@ -1,6 +1,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { Database } from './database.ts';
-import { commitRelaxed } from './relaxed-commit.ts';
+import type { ExecLogRow } from './schema.ts';
+import { Table } from './table.ts';
 
 export interface StoredExecution<T extends string = string> {
   readonly id: string;
@@ -12,6 +13,8 @@ export interface StoredExecution<T extends string = string> {
   /** JSON. */
   readonly result: string;
 }
+
+const table = new Table<ExecLogRow>('exec_log', ['id', 'vm_id', 'type', 'at', 'duration_ms', 'input', 'result']);
 
 /** Commands that were run in VMs, the newest of each VM. */
 export class ExecLogRows<T extends string = string> {
@@ -26,29 +29,22 @@ export class ExecLogRows<T extends string = string> {
   async append(vmId: string, entry: StoredExecution<T>): Promise<void> {
     // The reply to the call that is told of goes out first.
     await immediate();
-    await commitRelaxed(this.#db, async (trx) => {
-      await trx
-        .insertInto('exec_log')
-        .values({
-          id: entry.id,
-          vm_id: vmId,
-          type: entry.type,
-          at: entry.timestamp,
-          duration_ms: Math.round(entry.durationMs),
-          input: entry.input,
-          result: entry.result,
-        })
-        .execute();
-      const oldest = await trx
-        .selectFrom('exec_log')
-        .select('seq')
-        .where('vm_id', '=', vmId)
-        .orderBy('seq', 'desc')
-        .offset(this.#keptPerVm)
-        .limit(1)
-        .executeTakeFirst();
-      if (oldest) await trx.deleteFrom('exec_log').where('vm_id', '=', vmId).where('seq', '<=', oldest.seq).execute();
-    });
+    await this.#db.write((writer) => {
+      table.insert(writer, {
+        id: entry.id,
+        vm_id: vmId,
+        type: entry.type,
+        at: entry.timestamp,
+        duration_ms: Math.round(entry.durationMs),
+        input: entry.input,
+        result: entry.result,
+      });
+      writer.run(
+        'DELETE FROM exec_log WHERE vm_id = ?1 AND seq <= (SELECT seq FROM exec_log WHERE vm_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)',
+        vmId,
+        this.#keptPerVm,
+      );
+    }, 'relaxed');
   }
 
   /** Newest first. */
@@ -56,14 +52,14 @@ export class ExecLogRows<T extends string = string> {
     vmId: string,
     query: { readonly limit: number; readonly type: T | null },
   ): Promise<{ readonly entries: readonly StoredExecution<T>[]; readonly hasMore: boolean }> {
-    let select = this.#db
-      .selectFrom('exec_log')
-      .selectAll()
-      .where('vm_id', '=', vmId)
-      .orderBy('seq', 'desc')
-      .limit(query.limit + 1);
-    if (query.type !== null) select = select.where('type', '=', query.type);
-    const rows = await select.execute();
+    const ofType = query.type === null ? '' : 'AND type = ?';
+    const rows = table.select(
+      this.#db,
+      `WHERE vm_id = ? ${ofType} ORDER BY seq DESC LIMIT ?`,
+      vmId,
+      ...(query.type === null ? [] : [query.type]),
+      query.limit + 1,
+    );
     const entries = rows.slice(0, query.limit).map((row) => ({
       id: row.id,
       timestamp: row.at,

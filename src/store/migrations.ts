@@ -1,5 +1,4 @@
-import { type Kysely, sql } from 'kysely';
-import type { Schema } from './schema.ts';
+import type { DatabaseSync } from 'node:sqlite';
 
 /**
  * The schema's history, oldest first. A migration that has been released is never edited: a change is a new entry.
@@ -185,19 +184,22 @@ export class NewerSchemaError extends Error {
 }
 
 /** Brings the database to the current schema. Throws {@link NewerSchemaError} rather than guess at an unknown one. */
-export async function migrate(db: Kysely<Schema>): Promise<void> {
-  const found = await version(db);
+export function migrate(connection: DatabaseSync): void {
+  const found = version(connection);
   if (found > migrations.length) throw new NewerSchemaError(found);
   for (let next = found; next < migrations.length; next++) {
-    await db.transaction().execute(async (trx) => {
-      for (const statement of migrations[next]!) await sql.raw(statement).execute(trx);
+    connection.exec('BEGIN');
+    try {
+      for (const statement of migrations[next]!) connection.exec(statement);
       // user_version is part of the database header and so of the transaction.
-      await sql.raw(`PRAGMA user_version = ${next + 1}`).execute(trx);
-    });
+      connection.exec(`PRAGMA user_version = ${next + 1}; COMMIT`);
+    } catch (error) {
+      if (connection.isTransaction) connection.exec('ROLLBACK');
+      throw error;
+    }
   }
 }
 
-async function version(db: Kysely<Schema>): Promise<number> {
-  const result = await sql<{ user_version: number }>`PRAGMA user_version`.execute(db);
-  return result.rows[0]?.user_version ?? 0;
+function version(connection: DatabaseSync): number {
+  return (connection.prepare('PRAGMA user_version').get() as { readonly user_version: number }).user_version;
 }

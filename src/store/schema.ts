@@ -1,10 +1,6 @@
-/** Tables as Kysely sees them. Times are ISO 8601 texts, booleans 0 or 1, structured values JSON. */
+/** Rows as the tables have them. Times are ISO 8601 texts, booleans 0 or 1, structured values JSON. */
 
-import type { Generated } from 'kysely';
-
-export interface VmTable {
-  /** Order of creation. */
-  seq: Generated<number>;
+export interface VmRow {
   id: string;
   name: string;
   tenant: string;
@@ -31,15 +27,14 @@ export interface VmTable {
   console_file: string | null;
   labels: string;
   park_after_seconds: number | null;
-  parked: Generated<number>;
-  hidden: Generated<number>;
+  hidden: number;
   /** JSON: what a clone was given of its own, null for a VM that booted. */
   renewal: string | null;
   api_record: string | null;
 }
 
 /** A VM's network interfaces with their leases, each of which is UNIQUE over all VMs. */
-export interface NicTable {
+export interface NicRow {
   vm_id: string;
   /** 0 for the first. */
   position: number;
@@ -54,7 +49,7 @@ export interface NicTable {
 }
 
 /** The journal: what was being done to a VM. A row exists exactly while the operation is in flight. */
-export interface OperationTable {
+export interface OperationRow {
   vm_id: string;
   kind: string;
   /** JSON: what the operation needs to be finished or undone by a later daemon. */
@@ -62,18 +57,15 @@ export interface OperationTable {
   started_at: string;
 }
 
-export interface ImageTable {
-  seq: Generated<number>;
+export interface ImageRow {
   id: string;
   name: string;
   directory: string;
   /** JSON of the image's record. */
   record: string;
-  is_default: number;
 }
 
-export interface SnapshotTable {
-  seq: Generated<number>;
+export interface SnapshotRow {
   id: string;
   kind: string;
   created_at: string;
@@ -85,37 +77,14 @@ export interface SnapshotTable {
   disk_mib: number;
   /** File name of the newest disk layer in the snapshot's directory. */
   layer: string;
-  role: Generated<string>;
+  role: string;
   template_key: string | null;
   /** Of its own on the disk: memory and newest layer. */
-  bytes: Generated<number>;
+  bytes: number;
   last_used_at: string | null;
 }
 
-export interface ApiKeyTable {
-  id: string;
-  name: string;
-  prefix: string;
-  hash: string;
-  created_at: string;
-  expires_at: string | null;
-  revoked_at: string | null;
-  last_used_at: string | null;
-}
-
-/** Tokens of customers of the multi-tenant API. */
-export interface CustomerTokenTable {
-  id: string;
-  customer: string;
-  name: string;
-  hash: string;
-  created_at: string;
-  expires_at: string | null;
-  revoked_at: string | null;
-}
-
-export interface ExecLogTable {
-  seq: Generated<number>;
+export interface ExecLogRow {
   id: string;
   vm_id: string;
   type: string;
@@ -125,8 +94,7 @@ export interface ExecLogTable {
   result: string;
 }
 
-export interface ActivityTable {
-  seq: Generated<number>;
+export interface ActivityRow {
   id: string;
   at: string;
   type: string;
@@ -134,16 +102,4 @@ export interface ActivityTable {
   entity_id: string | null;
   message: string;
   meta: string | null;
-}
-
-export interface Schema {
-  vms: VmTable;
-  nics: NicTable;
-  operations: OperationTable;
-  images: ImageTable;
-  snapshots: SnapshotTable;
-  api_keys: ApiKeyTable;
-  customer_tokens: CustomerTokenTable;
-  exec_log: ExecLogTable;
-  activity: ActivityTable;
 }

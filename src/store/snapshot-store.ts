@@ -1,8 +1,7 @@
-import type { Insertable, Selectable } from 'kysely';
 import type { Snapshot } from '../vm/model.ts';
 import type { Database } from './database.ts';
-import { commitRelaxed } from './relaxed-commit.ts';
-import type { SnapshotTable } from './schema.ts';
+import type { SnapshotRow } from './schema.ts';
+import { Table } from './table.ts';
 
 /** What a snapshot is for: made by a client; to clone new VMs from; or of a fork that is under way. */
 export type SnapshotRole = 'user' | 'template' | 'fork';
@@ -20,6 +19,23 @@ export interface StoredSnapshot extends Snapshot {
   readonly lastUsedAt: string | null;
 }
 
+const table = new Table<SnapshotRow>('snapshots', [
+  'id',
+  'kind',
+  'created_at',
+  'source_vm_id',
+  'tenant',
+  'image_id',
+  'cpus',
+  'memory_mib',
+  'disk_mib',
+  'layer',
+  'role',
+  'template_key',
+  'bytes',
+  'last_used_at',
+]);
+
 export class SnapshotStore {
   readonly #db: Database;
 
@@ -28,29 +44,30 @@ export class SnapshotStore {
   }
 
   async list(): Promise<StoredSnapshot[]> {
-    return (await this.#db.selectFrom('snapshots').selectAll().orderBy('seq').execute()).map(fromRow);
+    return table.select(this.#db, 'ORDER BY seq').map(fromRow);
   }
 
   /** The snapshot's row, and its journal entry gone, in one commit. */
   async publish(snapshot: StoredSnapshot): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
-      await trx.insertInto('snapshots').values(toRow(snapshot)).execute();
-      await trx.deleteFrom('operations').where('vm_id', '=', snapshot.sourceVmId).execute();
+    await this.#db.write((writer) => {
+      table.insert(writer, toRow(snapshot));
+      writer.run('DELETE FROM operations WHERE vm_id = ?', snapshot.sourceVmId);
     });
   }
 
   async setLastUsed(id: string, at: string): Promise<void> {
-    await commitRelaxed(this.#db, async (trx) => {
-      await trx.updateTable('snapshots').set({ last_used_at: at }).where('id', '=', id).execute();
-    });
+    await this.#db.write(
+      (writer) => writer.run('UPDATE snapshots SET last_used_at = ? WHERE id = ?', at, id),
+      'relaxed',
+    );
   }
 
   async delete(id: string): Promise<void> {
-    await this.#db.deleteFrom('snapshots').where('id', '=', id).execute();
+    await this.#db.write((writer) => writer.run('DELETE FROM snapshots WHERE id = ?', id));
   }
 }
 
-function toRow(snapshot: StoredSnapshot): Insertable<SnapshotTable> {
+function toRow(snapshot: StoredSnapshot): SnapshotRow {
   return {
     id: snapshot.id,
     kind: snapshot.kind,
@@ -69,7 +86,7 @@ function toRow(snapshot: StoredSnapshot): Insertable<SnapshotTable> {
   };
 }
 
-function fromRow(row: Selectable<SnapshotTable>): StoredSnapshot {
+function fromRow(row: SnapshotRow): StoredSnapshot {
   return Object.freeze({
     id: row.id,
     kind: row.kind as Snapshot['kind'],

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Kysely, sql } from 'kysely';
 import type { Vm } from '../vm/model.ts';
 import { sampleVm } from '../vm/testing/sample-vm.ts';
 import { ActivityRows } from './activity-rows.ts';
@@ -14,8 +13,6 @@ import { type Database, openDatabase } from './database.ts';
 import { ExecLogRows } from './exec-log-rows.ts';
 import { LockedError, lockHome } from './lock.ts';
 import { NewerSchemaError } from './migrations.ts';
-import { commitRelaxed } from './relaxed-commit.ts';
-import type { Schema } from './schema.ts';
 import { type Operation, VmStore } from './vm-store.ts';
 
 let dir: string;
@@ -23,11 +20,11 @@ let db: Database;
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'berth-store-'));
-  db = await openDatabase(join(dir, 'berth.db'));
+  db = openDatabase(join(dir, 'berth.db'));
 });
 
 afterEach(async () => {
-  await db.destroy();
+  db.close();
   rmSync(dir, { recursive: true });
 });
 
@@ -135,24 +132,6 @@ describe('logs', () => {
     assert.equal((await rows.list('vm-2', { limit: 10, type: null })).entries.length, 1);
   });
 
-  it('do not wait for the disk, and let everything else wait for it', async () => {
-    const levels: unknown[] = [];
-    const level = async (on: Kysely<Schema>) => {
-      const { rows } = await sql<{ synchronous: number }>`PRAGMA synchronous`.execute(on);
-      levels.push(rows[0]?.synchronous);
-    };
-    for (let n = 0; n < 2; n++) {
-      await commitRelaxed(db, level);
-      await level(db);
-    }
-    await assert.rejects(
-      commitRelaxed(db, () => Promise.reject(new Error('no'))),
-      /no/,
-    );
-    await level(db);
-    assert.deepEqual(levels, [1, 2, 1, 2, 2]);
-  });
-
   it('are written while VMs change, and neither holds up the other', async () => {
     const store = new VmStore(db);
     const rows = new ExecLogRows(db);
@@ -221,7 +200,7 @@ describe('the data directory', () => {
     const first = new DatabaseSync(path);
     first.exec(readFileSync(new URL('./testing/version-1.sql', import.meta.url), 'utf8'));
     first.close();
-    const upgraded = await openDatabase(path);
+    const upgraded = openDatabase(path);
     try {
       const store = new VmStore(upgraded);
       const addresses = { ...sampleVm(3).addresses, ipv6: null };
@@ -239,7 +218,7 @@ describe('the data directory', () => {
       );
       await store.insert(sampleVm(2), null);
     } finally {
-      await upgraded.destroy();
+      upgraded.close();
     }
   });
 
@@ -257,7 +236,7 @@ describe('the data directory', () => {
     const newer = new DatabaseSync(path);
     newer.exec('PRAGMA user_version = 999');
     newer.close();
-    await assert.rejects(openDatabase(path), NewerSchemaError);
+    assert.throws(() => openDatabase(path), NewerSchemaError);
   });
 
   it('has one owner at a time, and none once that process is gone', () => {

@@ -1,10 +1,14 @@
 /** A VM's record as rows, and back. */
 
-import type { Insertable, Selectable } from 'kysely';
 import type { GuestChannel, StartMode, Vm, VmNic, VmState } from '../vm/model.ts';
-import type { NicTable, VmTable } from './schema.ts';
+import type { NicRow, VmRow } from './schema.ts';
 
-export function toRow(vm: Vm): Insertable<VmTable> {
+/** With the note that the VM is parked, which has statements of its own. */
+export interface StoredVmRow extends VmRow {
+  readonly parked: number;
+}
+
+export function toRow(vm: Vm): VmRow {
   return {
     id: vm.id,
     name: vm.name,
@@ -33,14 +37,12 @@ export function toRow(vm: Vm): Insertable<VmTable> {
     labels: JSON.stringify(vm.labels),
     api_record: vm.apiRecord,
     park_after_seconds: vm.parkAfterSeconds,
-    // Operations leave the note of a running VM alone: it may be woken while they are under way.
-    ...(vm.state === 'running' ? {} : { parked: 0 }),
     hidden: vm.hidden ? 1 : 0,
     renewal: vm.renewal === null ? null : JSON.stringify(vm.renewal),
   };
 }
 
-export function nicRows(vm: Vm): Insertable<NicTable>[] {
+export function nicRows(vm: Vm): NicRow[] {
   return vm.nics.map(({ name, families, addresses, ...options }, position) => ({
     vm_id: vm.id,
     position,
@@ -51,7 +53,7 @@ export function nicRows(vm: Vm): Insertable<NicTable>[] {
   }));
 }
 
-export function fromRows(row: Selectable<VmTable>, nicTable: readonly Selectable<NicTable>[]): Vm {
+export function fromRows(row: StoredVmRow, nicTable: readonly NicRow[]): Vm {
   const nics = Object.freeze(nicTable.map(fromNicRow));
   const [first] = nics;
   if (first === undefined) throw new Error(`the database has no network interface for VM ${row.id}`);
@@ -91,7 +93,7 @@ export function fromRows(row: Selectable<VmTable>, nicTable: readonly Selectable
   });
 }
 
-function fromNicRow({ name, families, ipv4, ipv6, mac, tap, options }: Selectable<NicTable>): VmNic {
+function fromNicRow({ name, families, ipv4, ipv6, mac, tap, options }: NicRow): VmNic {
   return Object.freeze({
     name,
     addresses: Object.freeze({ ipv4, ipv6, mac, tap }),

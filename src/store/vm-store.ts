@@ -1,9 +1,8 @@
-import type { Transaction } from 'kysely';
 import type { Vm } from '../vm/model.ts';
-import type { Database } from './database.ts';
-import { commitRelaxed } from './relaxed-commit.ts';
-import type { Schema } from './schema.ts';
-import { fromRows, nicRows, toRow } from './vm-rows.ts';
+import type { Database, Writer } from './database.ts';
+import type { NicRow, OperationRow, VmRow } from './schema.ts';
+import { Table } from './table.ts';
+import { fromRows, nicRows, type StoredVmRow, toRow } from './vm-rows.ts';
 
 export type OperationKind = 'create' | 'start' | 'stop' | 'remove' | 'resize' | 'snapshot';
 
@@ -13,6 +12,50 @@ export interface Operation {
   readonly detail: Readonly<Record<string, string | number | null>>;
   readonly startedAt: string;
 }
+
+const vmTable = new Table<VmRow>('vms', [
+  'id',
+  'name',
+  'tenant',
+  'state',
+  'engine',
+  'cpus',
+  'memory_mib',
+  'disk_mib',
+  'image_id',
+  'snapshot_id',
+  'uid',
+  'boot',
+  'kernel_args',
+  'guest_channel',
+  'root_disk',
+  'data_disks',
+  'egress',
+  'start_mode',
+  'created_at',
+  'started_at',
+  'stopped_at',
+  'changed_at',
+  'reason',
+  'console_file',
+  'labels',
+  'park_after_seconds',
+  'hidden',
+  'renewal',
+  'api_record',
+]);
+const nicTable = new Table<NicRow>('nics', [
+  'vm_id',
+  'position',
+  'name',
+  'families',
+  'ipv4',
+  'ipv6',
+  'mac',
+  'tap',
+  'options',
+]);
+const operationTable = new Table<OperationRow>('operations', ['vm_id', 'kind', 'detail', 'started_at']);
 
 /**
  * VM rows and the journal of what is being done to them. The two change together, so that after a crash each VM either
@@ -26,15 +69,13 @@ export class VmStore {
   }
 
   async list(): Promise<Vm[]> {
-    const rows = await this.#db.selectFrom('vms').selectAll().orderBy('created_at').orderBy('seq').execute();
-    const nics = await this.#db.selectFrom('nics').selectAll().orderBy('vm_id').orderBy('position').execute();
-    const nicsOf = Map.groupBy(nics, ({ vm_id }) => vm_id);
+    const rows = this.#db.all<StoredVmRow>('SELECT * FROM vms ORDER BY created_at, seq');
+    const nicsOf = Map.groupBy(nicTable.select(this.#db, 'ORDER BY vm_id, position'), ({ vm_id }) => vm_id);
     return rows.map((row) => fromRows(row, nicsOf.get(row.id) ?? []));
   }
 
   async operations(): Promise<Operation[]> {
-    const rows = await this.#db.selectFrom('operations').selectAll().execute();
-    return rows.map((row) => ({
+    return operationTable.select(this.#db, '').map((row) => ({
       vmId: row.vm_id,
       kind: row.kind as OperationKind,
       detail: JSON.parse(row.detail) as Operation['detail'],
@@ -44,14 +85,18 @@ export class VmStore {
 
   /**
    * A new row and the intent to build it, in one commit. A lease that is taken fails the whole. Should the host lose power
-   * before the next ordinary commit, neither was ever there, and what was begun is swept as nobody's.
+   * before the next durable commit, neither was ever there, and what was begun is swept as nobody's. A VM that nothing is
+   * built of yet is as good as its row, which is durable.
    */
   async insert(vm: Vm, operation: Operation | null): Promise<void> {
-    await commitRelaxed(this.#db, async (trx) => {
-      await trx.insertInto('vms').values(toRow(vm)).execute();
-      await trx.insertInto('nics').values(nicRows(vm)).execute();
-      if (operation) await trx.insertInto('operations').values(operationRow(operation)).execute();
-    });
+    await this.#db.write(
+      (writer) => {
+        vmTable.insert(writer, toRow(vm));
+        insertNics(writer, vm);
+        if (operation) operationTable.insert(writer, operationRow(operation));
+      },
+      operation === null ? 'durable' : 'relaxed',
+    );
   }
 
   /**
@@ -59,28 +104,25 @@ export class VmStore {
    * failed and could not be undone; the new one, a removal or another try, takes its place.
    */
   async begin(vm: Vm, operation: Operation): Promise<void> {
-    const entry = operationRow(operation);
-    await this.#db.transaction().execute(async (trx) => {
-      await trx.updateTable('vms').set(toRow(vm)).where('id', '=', vm.id).execute();
-      await replaceNics(trx, vm);
-      await trx
-        .insertInto('operations')
-        .values(entry)
-        .onConflict((conflict) => conflict.column('vm_id').doUpdateSet(entry))
-        .execute();
+    await this.#db.write((writer) => {
+      updateVm(writer, vm);
+      // All at once: an interface may be given an address that another one of the VM had.
+      writer.run('DELETE FROM nics WHERE vm_id = ?', vm.id);
+      insertNics(writer, vm);
+      operationTable.replace(writer, 'vm_id', operationRow(operation));
     });
   }
 
   /** The outcome: the new row, and the journal entry gone. */
   async finish(vm: Vm): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
-      await trx.updateTable('vms').set(toRow(vm)).where('id', '=', vm.id).execute();
-      await trx.deleteFrom('operations').where('vm_id', '=', vm.id).execute();
+    await this.#db.write((writer) => {
+      updateVm(writer, vm);
+      writer.run('DELETE FROM operations WHERE vm_id = ?', vm.id);
     });
   }
 
   async update(vm: Vm): Promise<void> {
-    await this.#db.updateTable('vms').set(toRow(vm)).where('id', '=', vm.id).execute();
+    await this.#db.write((writer) => updateVm(writer, vm));
   }
 
   /**
@@ -88,37 +130,40 @@ export class VmStore {
    * process tells the next daemon whether the note is true.
    */
   async setParked(id: string, parked: boolean): Promise<void> {
-    await commitRelaxed(this.#db, async (trx) => {
-      await trx
-        .updateTable('vms')
-        .set({ parked: parked ? 1 : 0 })
-        .where('id', '=', id)
-        .execute();
-    });
+    await this.#db.write(
+      (writer) => writer.run('UPDATE vms SET parked = ? WHERE id = ?', parked ? 1 : 0, id),
+      'relaxed',
+    );
   }
 
   /** Lets VMs that were hidden be seen, all in one commit. */
   async reveal(ids: readonly string[]): Promise<void> {
-    await this.#db.updateTable('vms').set({ hidden: 0 }).where('id', 'in', ids).execute();
+    await this.#db.write((writer) => {
+      for (const id of ids) writer.run('UPDATE vms SET hidden = 0 WHERE id = ?', id);
+    });
   }
 
   /** Row, leases and journal entry of a VM that is no more. */
   async delete(id: string): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
-      await trx.deleteFrom('vms').where('id', '=', id).execute();
-      await trx.deleteFrom('operations').where('vm_id', '=', id).execute();
-      await trx.deleteFrom('exec_log').where('vm_id', '=', id).execute();
+    await this.#db.write((writer) => {
+      writer.run('DELETE FROM vms WHERE id = ?', id);
+      writer.run('DELETE FROM operations WHERE vm_id = ?', id);
+      writer.run('DELETE FROM exec_log WHERE vm_id = ?', id);
     });
   }
 }
 
-/** All at once: an interface may be given an address that another one of the VM had. */
-async function replaceNics(trx: Transaction<Schema>, vm: Vm): Promise<void> {
-  await trx.deleteFrom('nics').where('vm_id', '=', vm.id).execute();
-  await trx.insertInto('nics').values(nicRows(vm)).execute();
+/** Operations leave the note that a running VM is parked alone: it may be woken while they are under way. */
+function updateVm(writer: Writer, vm: Vm): void {
+  vmTable.update(writer, toRow(vm), 'id = ?', vm.id);
+  if (vm.state !== 'running') writer.run('UPDATE vms SET parked = 0 WHERE id = ?', vm.id);
 }
 
-function operationRow(operation: Operation) {
+function insertNics(writer: Writer, vm: Vm): void {
+  for (const row of nicRows(vm)) nicTable.insert(writer, row);
+}
+
+function operationRow(operation: Operation): OperationRow {
   return {
     vm_id: operation.vmId,
     kind: operation.kind,

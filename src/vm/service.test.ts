@@ -107,7 +107,9 @@ describe('VM service when things fail', () => {
   it('tells the time of the start, not of the adoption, of a VM whose resume was not noted', async () => {
     const { id } = await vms.create(small);
     const { startedAt } = vms.get(id);
-    await host.db.updateTable('vms').set({ state: 'paused', started_at: '2026-01-01T00:00:00.000Z' }).execute();
+    await host.db.write((writer) =>
+      writer.run("UPDATE vms SET state = 'paused', started_at = '2026-01-01T00:00:00.000Z'"),
+    );
     await reopen();
     assert.ok(startedAt !== null);
     assert.deepEqual([vms.get(id).state, vms.get(id).startedAt], ['running', '2026-01-01T00:00:00.000Z']);

@@ -1,4 +1,5 @@
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
+import { createServer } from '../../common/node-http.ts';
 import type { Log } from '../../common/log.ts';
 import type { ImageStore } from '../../image/images.ts';
 import type { VmService } from '../../vm/api.ts';

@@ -1,8 +1,9 @@
 /** One port for HTTP/1.1 and HTTP/2 without TLS: what a connection speaks is seen in its first bytes. */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
+import { createServer } from '../../common/node-http.ts';
 import { InFlight, maxInFlight } from './in-flight.ts';
 
 /** Of either version: Node gives HTTP/2's the members of HTTP/1's. */

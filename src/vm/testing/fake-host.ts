@@ -51,11 +51,11 @@ export class FakeHost {
     const home = await mkdtemp(join(tmpdir(), 'berth-vms-'));
     for (const name of ['vms', 'snapshots', 'image']) await mkdir(join(home, name));
     for (const name of ['kernel', 'initrd', 'rootfs']) await writeFile(join(home, 'image', name), name);
-    return new FakeHost(home, await openDatabase(join(home, 'berth.db')));
+    return new FakeHost(home, openDatabase(join(home, 'berth.db')));
   }
 
   async remove(): Promise<void> {
-    await this.db.destroy();
+    this.db.close();
     await rm(this.home, { recursive: true });
   }
 

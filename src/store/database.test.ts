@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { isDiskFull } from '../common/errors.ts';
+import { type Database, openDatabase, type Writer } from './database.ts';
+
+let dir: string;
+let db: Database;
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'berth-database-'));
+  db = openDatabase(join(dir, 'test.db'));
+  await db.write((writer) => writer.run('CREATE TABLE items (name TEXT NOT NULL UNIQUE, filler BLOB) STRICT'));
+});
+
+afterEach(() => {
+  db.close();
+  rmSync(dir, { recursive: true });
+});
+
+const add = (name: string) => (writer: Writer) => writer.run('INSERT INTO items (name) VALUES (?)', name);
+const names = (from: { all<Row>(sql: string): Row[] } = db) =>
+  from.all<{ name: string }>('SELECT name FROM items ORDER BY rowid').map(({ name }) => name);
+
+/** As another process sees it. */
+function namesOnDisk(): string[] {
+  using other = new DatabaseSync(join(dir, 'test.db'), { readOnly: true });
+  return (other.prepare('SELECT name FROM items ORDER BY rowid').all() as { name: string }[]).map(({ name }) => name);
+}
+
+/** What SQLite calls the level; a pragma is read when its statement is made, so each needs one of its own. */
+let reads = 0;
+const level = (reader: { get<Row>(sql: string): Row | undefined }) =>
+  ({ 1: 'NORMAL', 2: 'FULL' })[
+    reader.get<{ synchronous: 1 | 2 }>(`PRAGMA synchronous /* ${++reads} */`)?.synchronous ?? 1
+  ];
+
+describe('changes', () => {
+  it('that are asked for together are made in order, and are all there once one is reported', async () => {
+    const first = db.write(add('a'));
+    const others = [db.write(add('b')), db.write((writer) => names(writer))];
+    assert.deepEqual(names(), [], 'nothing is seen before it is committed');
+    await first;
+    assert.deepEqual(namesOnDisk(), ['a', 'b']);
+    assert.deepEqual(await others[1], ['a', 'b']);
+  });
+
+  it('that fail take nothing of those beside them along, and leave nothing of themselves', async () => {
+    const outcomes = await Promise.allSettled([
+      db.write(add('a')),
+      db.write((writer) => {
+        add('half')(writer);
+        throw new Error('changed its mind');
+      }),
+      db.write(add('a')),
+      db.write(add('b')),
+    ]);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'rejected', 'fulfilled'],
+    );
+    assert.match(String((outcomes[1] as PromiseRejectedResult).reason), /changed its mind/);
+    assert.match(String((outcomes[2] as PromiseRejectedResult).reason), /UNIQUE/);
+    assert.deepEqual(namesOnDisk(), ['a', 'b']);
+  });
+
+  it('that the disk has no room for fail alone', async () => {
+    db.get('PRAGMA max_page_count = 1');
+    const tooLarge = (writer: Writer) => writer.run("INSERT INTO items VALUES ('large', zeroblob(8000000))");
+    const outcomes = await Promise.allSettled([db.write(add('a')), db.write(tooLarge), db.write(add('b'))]);
+    assert.deepEqual(
+      outcomes.map((outcome) => (outcome.status === 'rejected' ? isDiskFull(outcome.reason) : 'done')),
+      ['done', true, 'done'],
+    );
+    assert.deepEqual(namesOnDisk(), ['a', 'b']);
+  });
+
+  it('fail together where their commit does, and are tried each by itself', async () => {
+    const attempts: string[] = [];
+    const noting = (name: string, inner: (writer: Writer) => void) => (writer: Writer) => {
+      attempts.push(name);
+      inner(writer);
+    };
+    const outcomes = await Promise.allSettled([
+      db.write(noting('a', add('a'))),
+      // Ends the transaction that all of them are in.
+      db.write(noting('end', (writer) => writer.run('ROLLBACK'))),
+      db.write(noting('b', add('b'))),
+    ]);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    );
+    assert.deepEqual(attempts, ['a', 'end', 'a', 'end', 'b']);
+    assert.deepEqual(namesOnDisk(), ['a', 'b']);
+  });
+
+  it('wait for the disk when one of them is durable, and not when none is', async () => {
+    const relaxed = await db.write(level, 'relaxed');
+    const together = await Promise.all([db.write(level, 'relaxed'), db.write(level, 'durable')]);
+    const again = await db.write(level, 'relaxed');
+    await assert.rejects(
+      db.write(() => {
+        throw new Error('no');
+      }, 'relaxed'),
+      /no/,
+    );
+    const durable = await db.write(level);
+    assert.deepEqual([relaxed, together, again, durable], ['NORMAL', ['FULL', 'FULL'], 'NORMAL', 'FULL']);
+  });
+
+  it('that wait are committed when the database is closed', async () => {
+    const last = db.write(add('last'));
+    db.close();
+    await last;
+    db = openDatabase(join(dir, 'test.db'));
+    assert.deepEqual(names(), ['last']);
+  });
+});

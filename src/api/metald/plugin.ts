@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
-import { createServer } from '../../common/node-http.ts';
 import type { Log } from '../../common/log.ts';
+import { createServer } from '../../common/node-http.ts';
 import type { ImageStore } from '../../image/images.ts';
 import type { VmService } from '../../vm/api.ts';
 import { Authenticator } from './auth.ts';

@@ -150,7 +150,7 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
 }
 
 async function readCompose(given: string | null, own: string): Promise<AppCompose> {
-  const text = given === null ? await readIfThere(own) : await readFile(given, 'utf8');
+  const text = given === null ? readIfThere(own) : await readFile(given, 'utf8');
   if (text !== null) return parseAppCompose(text);
   const made = `${JSON.stringify(defaultCompose, null, 2)}\n`;
   await writeFileAtomic(own, made);

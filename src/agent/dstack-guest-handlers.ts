@@ -46,8 +46,8 @@ export function dstackGuestHandlers(agent: Agent): Handlers<typeof DstackGuest> 
       return { signature, signature_chain: signatureChain, public_key: publicKey };
     },
 
-    Verify({ algorithm, data, signature, public_key: publicKey }) {
-      return { valid: verifyData(algorithm, data, signature, publicKey) };
+    async Verify({ algorithm, data, signature, public_key: publicKey }) {
+      return { valid: await verifyData(algorithm, data, signature, publicKey) };
     },
 
     Version: () => agentVersion,

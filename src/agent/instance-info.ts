@@ -16,7 +16,7 @@ export interface Identity {
  * @throws BerthError invalid_argument when the file is damaged
  */
 export async function readIdentity(path: string, compose: AppCompose): Promise<Identity> {
-  const file = JSON.parse((await readIfThere(path)) ?? '{}') as Readonly<Record<string, unknown>>;
+  const file = JSON.parse(readIfThere(path) ?? '{}') as Readonly<Record<string, unknown>>;
   const appId = readId(file, 'app_id') ?? defaultAppId(compose.hash);
   if (compose.noInstanceId) return { appId, instanceId: Buffer.alloc(0) };
   const known = readId(file, 'instance_id');

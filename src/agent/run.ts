@@ -31,7 +31,7 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
   await assertFree(config.guestSocket);
   const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
   const identity = await readIdentity(config.instanceInfo, compose);
-  const sysConfig = parseSysConfig(await readIfThere(config.sysConfig));
+  const sysConfig = parseSysConfig(readIfThere(config.sysConfig));
   const tee = await openTee(config.tee, compose);
   const attestor = await Attestor.open({
     quoter: tee.quoter,
@@ -61,7 +61,7 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
   const http = make.external();
   const servers: Server[] = [...sockets.map(([server]) => server), http];
   try {
-    for (const [server, path, mode] of sockets) await listenUnix(server, path, mode);
+    await Promise.all(sockets.map(([server, path, mode]) => listenUnix(server, path, mode)));
     const httpUrl = await listenTcp(http, config.http.host, config.http.port);
     // Made once the sockets answer, so that the first who asks for it does not wait long.
     setImmediate(() => {

@@ -9,7 +9,8 @@ import { DstackClient, getComposeHash, TappdClient } from '@phala/dstack-sdk';
 import { toKeypairSecure } from '@phala/dstack-sdk/solana';
 import { toViemAccountSecure } from '@phala/dstack-sdk/viem';
 import { recoverMessageAddress } from 'viem';
-import { k256PublicKey, k256Recover } from '../attest/secp256k1.ts';
+import { k256PublicKey } from '../attest/secp256k1.ts';
+import { k256Recover } from '../attest/testing/k256-recover.ts';
 import { startTestAgent, type TestDevAgent } from './testing/dev-agent.ts';
 import { parseTrust } from './trust-file.ts';
 

@@ -23,7 +23,7 @@ export interface KeySources {
  * @throws BerthError invalid_argument when the provider is one that nobody here can ask
  */
 export async function readAppKeys(sources: KeySources): Promise<AppKeys> {
-  const text = await readIfThere(sources.path);
+  const text = readIfThere(sources.path);
   if (text !== null) return parseAppKeys(text);
   const keys = await newKeys(sources);
   await mkdir(dirname(sources.path), { recursive: true });

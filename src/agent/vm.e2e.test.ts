@@ -14,7 +14,7 @@ import type { Expectations, VerifyInput } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
 import { certificateFromPem } from '../attest/x509/pem.ts';
 import type { GuestConnectTarget } from '../guest/guest.ts';
-import { AgentVm } from './testing/vm.ts';
+import { AgentVm, type VmProgram } from './testing/vm.ts';
 import type { VmAppOutput } from './testing/vm-app.ts';
 import { readVerifyRequest } from './verify-request.ts';
 
@@ -22,12 +22,12 @@ const compose = '{"manifest_version":2,"name":"vm app","runner":"bash","public_s
 
 describe('an app in a VM', () => {
   let vm: AgentVm;
-  let pid: number;
+  let agent: VmProgram;
   let first: VmAppOutput;
   before(async () => {
     vm = await AgentVm.boot(compose);
     await vm.upload('/app', { 'app.cjs': await bundleApp() });
-    pid = await vm.startAgent();
+    agent = await vm.startAgent();
     first = await runApp('started');
   });
   after(() => vm[Symbol.asyncDispose]());
@@ -102,8 +102,8 @@ describe('an app in a VM', () => {
   });
 
   test('an agent that is killed and started again has the same keys, and the events of this boot', async () => {
-    await vm.run(`kill -9 ${pid}`);
-    pid = await vm.startAgent();
+    await agent.kill();
+    agent = await vm.startAgent();
     const again = await runApp('again');
     assert.equal(again.key, first.key);
     assert.equal(again.info.app_id, first.info.app_id);

@@ -1,4 +1,5 @@
-import { appendFile, mkdir, open, readFile, truncate } from 'node:fs/promises';
+import { appendFileSync } from 'node:fs';
+import { mkdir, open, readFile, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { RuntimeEvent } from './events.ts';
 
@@ -44,7 +45,8 @@ export class RuntimeLog {
     };
     const text = `${JSON.stringify(line)}\n`;
     try {
-      await appendFile(this.#path, text);
+      // At once: a boot appends nine of these lines, and each trip to a thread and back is felt in an emulated VM.
+      appendFileSync(this.#path, text);
     } catch (error) {
       // Half a line, where the file system is full, must not stay before the next.
       await truncate(this.#path, this.#size);

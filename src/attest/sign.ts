@@ -2,7 +2,7 @@ import { BerthError } from '../common/errors.ts';
 import { type AppRoot, getKey } from './app-key.ts';
 import { ed25519Sign, ed25519Verify } from './ed25519.ts';
 import { sha256 } from './hash.ts';
-import { k256Sign, k256Verify } from './secp256k1.ts';
+import { k256Sign } from './secp256k1.ts';
 
 /** Path and purpose of the key that `Sign` uses. */
 const SIGNING = { path: 'vms', purpose: 'signing' } as const;
@@ -39,10 +39,15 @@ export function signingKey(root: AppRoot, algorithm: string): ReturnType<typeof 
  * @throws BerthError invalid_argument when key, signature or digest cannot be what they should be; a signature that is
  * merely wrong is `false`
  */
-export function verifyData(algorithm: string, data: Uint8Array, signature: Uint8Array, publicKey: Uint8Array): boolean {
+export async function verifyData(
+  algorithm: string,
+  data: Uint8Array,
+  signature: Uint8Array,
+  publicKey: Uint8Array,
+): Promise<boolean> {
   const scheme = schemeOf(algorithm);
   try {
-    return scheme.verify(publicKey, data, signature);
+    return await scheme.verify(publicKey, data, signature);
   } catch (error) {
     if (error instanceof BerthError) throw error;
     throw new BerthError('invalid_argument', { reason: 'Malformed public key or signature' }, error);
@@ -52,13 +57,13 @@ export function verifyData(algorithm: string, data: Uint8Array, signature: Uint8
 interface Scheme {
   readonly key: 'secp256k1' | 'ed25519';
   readonly sign: (key: Buffer, data: Uint8Array) => Buffer;
-  readonly verify: (publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array) => boolean;
+  readonly verify: (publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array) => boolean | Promise<boolean>;
 }
 
 const hashed: Scheme = {
   key: 'secp256k1',
   sign: (key, data) => k256Sign(key, sha256(data)),
-  verify: (publicKey, data, signature) => k256Verify(publicKey, sha256(data), signature),
+  verify: (publicKey, data, signature) => verifyK256(publicKey, sha256(data), signature),
 };
 const schemes = new Map<string, Scheme>([
   ['ed25519', { key: 'ed25519', sign: ed25519Sign, verify: ed25519Verify }],
@@ -69,10 +74,16 @@ const schemes = new Map<string, Scheme>([
     {
       key: 'secp256k1',
       sign: (key, data) => k256Sign(key, digest(data)),
-      verify: (publicKey, data, signature) => k256Verify(publicKey, digest(data), signature),
+      verify: (publicKey, data, signature) => verifyK256(publicKey, digest(data), signature),
     },
   ],
 ]);
+
+/** The library is loaded when it is first asked: signing does without it. */
+async function verifyK256(publicKey: Uint8Array, digest: Uint8Array, signature: Uint8Array): Promise<boolean> {
+  const { k256Verify } = await import('./secp256k1-verify.ts');
+  return k256Verify(publicKey, digest, signature);
+}
 
 function schemeOf(algorithm: string): Scheme {
   const scheme = schemes.get(algorithm);

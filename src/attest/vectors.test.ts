@@ -11,7 +11,8 @@ import { runtimeEventDigest } from './events.ts';
 import { keccak256, sha256, sha512 } from './hash.ts';
 import { deriveKey } from './kdf.ts';
 import { deriveP256, deriveSecret, p256Scalar } from './p256.ts';
-import { k256PublicKey, k256Recover } from './secp256k1.ts';
+import { k256PublicKey } from './secp256k1.ts';
+import { k256Recover } from './testing/k256-recover.ts';
 
 /** The published test vectors of the formats, and those that were recomputed from them. */
 

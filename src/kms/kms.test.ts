@@ -9,9 +9,10 @@ import { verifyEnvEncryptPublicKey, verifyEnvEncryptPublicKeyLegacy } from '@pha
 import { encryptEnvVars } from '@phala/dstack-sdk/encrypt-env-vars';
 import { kmsIssuedDigest } from '../attest/app-key.ts';
 import { decryptEnv, parseEnv } from '../attest/encrypted-env.ts';
-import { k256PublicKey, k256Recover } from '../attest/secp256k1.ts';
+import { k256PublicKey } from '../attest/secp256k1.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { attestedVm, composeText } from '../attest/testing/attested-vm.ts';
+import { k256Recover } from '../attest/testing/k256-recover.ts';
 import { raTlsOid, raTlsPayload } from '../attest/tls/extensions.ts';
 import { issueLeaf } from '../attest/tls/issue.ts';
 import { verifyPeer } from '../attest/tls/peer.ts';

@@ -15,12 +15,19 @@ import { agentFiles } from './agent-files.ts';
 
 const bootMs = 120_000;
 const directory = '/dstack';
+const path = '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin';
 
 /** What a command in the VM did. */
 export interface Outcome {
   readonly exitCode: number | null;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** A program in the VM that goes on running. */
+export interface VmProgram {
+  /** Ends it at once, as a crash would; resolves when it is gone. */
+  kill(): Promise<void>;
 }
 
 /** A VM of the sandbox image with the agent's files in /dstack; the agent does not run yet. */
@@ -91,24 +98,42 @@ export class AgentVm {
   }
 
   async try(script: string, timeoutMs = 60_000): Promise<Outcome> {
-    const env = { PATH: '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin' };
     const argv = ['/bin/sh', '-c', script] as const;
-    const exec = this.guest.exec({ argv, cwd: '/', env, uid: 0, gid: 0, timeoutMs });
+    const exec = this.guest.exec({ argv, cwd: '/', env: { PATH: path }, uid: 0, gid: 0, timeoutMs });
     const [stdout, stderr, { exitCode }] = await Promise.all([text(exec.stdout), text(exec.stderr), exec.exit]);
     return { exitCode, stdout, stderr };
   }
 
-  /** Starts the agent and waits until it listens. Returns its pid. */
-  async startAgent(): Promise<number> {
-    const script = `
-      cd ${directory}
-      mkfifo listening
-      NODE_COMPILE_CACHE=/var/cache/agent setsid node agent.cjs ${directory}/agent.json >listening 2>agent.log &
-      pid=$!
-      head -1 <listening | grep -q ^listening || { cat agent.log; exit 1; }
-      rm listening
-      echo $pid`;
-    return Number(await this.run(script));
+  /** Starts the agent and waits until it listens. */
+  startAgent(): Promise<VmProgram> {
+    return this.start(['node', `${directory}/agent.cjs`, `${directory}/agent.json`]);
+  }
+
+  /** Starts a program as root and waits for its first line of output. Throws with what it said when it ends before. */
+  async start(argv: readonly [string, ...string[]]): Promise<VmProgram> {
+    // Code that was compiled once is kept, as on the disk of an app VM.
+    const exec = this.guest.exec({
+      argv,
+      cwd: directory,
+      env: { PATH: path, NODE_COMPILE_CACHE: '/var/cache/dstack-agent' },
+      uid: 0,
+      gid: 0,
+      timeoutMs: null,
+    });
+    const stderr = text(exec.stderr);
+    let line = '';
+    for await (const chunk of exec.stdout.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      line += chunk.toString();
+      if (line.includes('\n')) break;
+    }
+    if (!line.includes('\n')) throw new Error(`${argv.join(' ')}: ${line}${await stderr}`);
+    exec.stdout.resume();
+    return {
+      kill: async () => {
+        exec.kill();
+        await exec.exit;
+      },
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -49,10 +49,8 @@ function splitOnce(text: string, separator: string): [string, string?] {
 
 function decodePath(path: string): string[] {
   try {
-    return path
-      .split('/')
-      .filter((segment) => segment !== '')
-      .map(decodeURIComponent);
+    const segments = path.split('/').filter((segment) => segment !== '');
+    return path.includes('%') ? segments.map(decodeURIComponent) : segments;
   } catch {
     throw new BerthError('invalid_argument', { reason: 'the path is not valid' });
   }

@@ -23,7 +23,7 @@ export function verifyRoute(trust: () => Trust): Route {
     const { input, expected } = readVerifyRequest(readVerifyFile(body));
     const report = await verifyAttestation(input, trust(), expected);
     const text = asciiJson(JSON.stringify(reportJson(report), null, 2));
-    sendReply(response, { status: 200, contentType: 'application/json', body: Buffer.from(text, 'latin1') });
+    sendReply(response, { status: 200, contentType: 'application/json', body: text });
     return true;
   };
 }

@@ -31,21 +31,28 @@ export async function servePrpc<C>(
  * off in the middle would not see the reply; how long that may go on is the server's request timeout. Rejects when the
  * sender goes away.
  */
-export async function readBody(request: IncomingMessage, limit: number): Promise<Buffer | null> {
+export function readBody(request: IncomingMessage, limit: number): Promise<Buffer | null> {
+  // By events: iterating over a stream costs more than the rest of a small call.
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>();
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+  request.on('data', (chunk: Buffer) => {
     size += chunk.length;
-    if (size > limit) {
-      request.resume();
-      return null;
+    if (size <= limit) chunks.push(chunk);
+    else {
+      chunks.length = 0;
+      resolve(null);
     }
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  });
+  request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+  request.on('error', reject);
+  request.on('close', () => reject(new Error('the sender went away')));
+  return promise;
 }
 
 export function sendReply(response: ServerResponse, { status, contentType, body }: PrpcReply): void {
   response.writeHead(status, { 'content-type': contentType, 'content-length': body.length });
-  response.end(body);
+  // Text goes out in one piece with the headers.
+  if (typeof body === 'string') response.end(body, 'latin1');
+  else response.end(body);
 }

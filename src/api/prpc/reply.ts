@@ -8,13 +8,14 @@ import { contentTypes, type Encoding } from './negotiate.ts';
 export interface PrpcReply {
   readonly status: number;
   readonly contentType: string;
-  readonly body: Buffer;
+  /** Text in ASCII, so of as many bytes as characters, or bytes. */
+  readonly body: string | Buffer;
 }
 
 const PrpcError = message('prpc.PrpcError', { message: field(1, 'string') });
 
 export function messageReply(type: MessageType, value: AnyMessage, encoding: Encoding): PrpcReply {
-  const body = encoding === 'json' ? Buffer.from(writeJson(type, value), 'latin1') : writeBinary(type, value);
+  const body = encoding === 'json' ? writeJson(type, value) : writeBinary(type, value);
   return { status: 200, contentType: contentTypes[encoding], body };
 }
 
@@ -23,7 +24,7 @@ export function errorReply(error: BerthError, encoding: Encoding): PrpcReply {
   const { http: status, message } = error;
   const body =
     encoding === 'json'
-      ? Buffer.from(asciiJson(JSON.stringify({ error: message, message }, null, 2)), 'latin1')
+      ? asciiJson(JSON.stringify({ error: message, message }, null, 2))
       : writeBinary(PrpcError, { message });
   return { status, contentType: contentTypes[encoding], body };
 }

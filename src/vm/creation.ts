@@ -1,5 +1,6 @@
 import type { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
+import { failpoint } from '../common/failpoint.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateNic, CreateVm, TemplateShape, Vm } from './model.ts';
@@ -102,7 +103,9 @@ export class Creation {
     const revealAll = async () => {
       if (ids.some((id) => records.find(id)?.state !== 'running'))
         throw new BerthError('conflict', { reason: 'A copy ended before all were there' });
+      failpoint('fork.reveal.before');
       await deps.store.reveal(ids);
+      failpoint('fork.reveal.after');
       return ids.map((id) => {
         const revealed = records.put({ ...records.get(id), hidden: false });
         records.emit('vm.created', revealed);
@@ -117,9 +120,9 @@ export class Creation {
     return this.#spares.lost(id);
   }
 
-  /** Those that are kept ready: they hold leases, and make room for VMs that are asked for. */
-  spares(): readonly Vm[] {
-    return [...this.#spares.ids].flatMap((id) => this.#operations.records.find(id) ?? []);
+  /** Those that are made before anybody asks for them: they hold leases, and make room for VMs that are asked for. */
+  uncounted(): readonly Vm[] {
+    return [...this.#uncounted].flatMap((id) => this.#operations.records.find(id) ?? []);
   }
 
   /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
@@ -182,7 +185,7 @@ export class Creation {
   #checkRoomFor(vm: Vm, count: number): void {
     const { deps, records } = this.#operations;
     const { cpus, memoryMiB, tenant } = vm;
-    const except = [...this.#uncounted].flatMap((id) => records.find(id) ?? []);
+    const except = this.uncounted();
     const size = { cpus: cpus * count, memoryMiB: memoryMiB * count, diskMiB: vm.diskMiB * count, dataDisks: [] };
     checkTotals(records.ledger, size, deps.settings.quotas, { active: true, tenant, except, vms: count });
   }

@@ -242,12 +242,12 @@ export class Vms implements VmService {
   }
 
   usage(id: string): Promise<VmUsage | null> {
-    return vmUsage(this.#records.get(id), this.#deps);
+    return vmUsage(this.get(id), this.#deps);
   }
 
   controlSocket(id: string): string {
     const { engine, layout } = this.#deps;
-    return engine.controlSocket(layout.run(this.#records.get(id).id));
+    return engine.controlSocket(layout.run(this.get(id).id));
   }
 
   guest(id: string): GuestClient {
@@ -368,7 +368,7 @@ export class Vms implements VmService {
   #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
     return this.#reservations.run('reserve', async () => {
       const { ledger } = this.#records;
-      const except = [this.#records.get(vm.id), ...this.#creation.spares()];
+      const except = [this.#records.get(vm.id), ...this.#creation.uncounted()];
       checkTotals(ledger, vm, this.quotas, { active, tenant: vm.tenant, except });
       const leased = active ? withCurrentLeases(vm, ledger, this.#deps.network.plan) : vm;
       return this.#operations.begin(leased, operation);

@@ -32,6 +32,8 @@ export class Spares {
   readonly #serial: Serial<string>;
   readonly #reservations: Serial<'reserve'>;
   readonly #spares = new Map<string, Spare>();
+  /** The one that is being made. */
+  #makingId: string | null = null;
   /** Spares are made one after the other, off the path of requests. */
   #refilling: Promise<void> | null = null;
   #template: StoredSnapshot | null = null;
@@ -44,8 +46,9 @@ export class Spares {
     this.#reservations = reservations;
   }
 
+  /** Those that stand by and the one that is being made. */
   get ids(): ReadonlySet<string> {
-    return new Set(this.#spares.keys());
+    return new Set([...this.#spares.keys(), ...(this.#makingId === null ? [] : [this.#makingId])]);
   }
 
   /** Makes a spare the VM that is asked for, or returns null when there is none that fits, or it was of no use. */
@@ -100,7 +103,7 @@ export class Spares {
   async #rewrite(spare: Spare, template: StoredSnapshot, request: CreateVm, operation: Operation): Promise<Vm> {
     const { deps, records } = this.#operations;
     const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
-    checkRoom(prepared, records, new Set([spare.id, ...this.#spares.keys()]), deps);
+    checkRoom(prepared, records, new Set([spare.id, ...this.ids]), deps);
     const { cpus, memoryMiB, name, tenant, labels, egress, parkAfterSeconds, hidden, apiRecord } = request;
     const vm: Vm = {
       ...records.get(spare.id),
@@ -153,6 +156,7 @@ export class Spares {
       } catch (error) {
         // No room, or the template has gone: the next create will do without, and ask again.
         log.info({ err: error, template: template.id }, 'no spare could be made');
+        this.#makingId = null;
         return;
       }
     }
@@ -169,6 +173,7 @@ export class Spares {
       const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
       const { vm, operation } = await this.#reservations.run('reserve', async () => {
         const reserved = reserveVm(prepared, records, this.ids, deps);
+        this.#makingId = reserved.vm.id;
         await this.#operations.reserve(reserved.vm, reserved.operation);
         return reserved;
       });
@@ -179,6 +184,7 @@ export class Spares {
           throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
         }
         await this.#operations.finish(vm, { state: 'paused' });
+        this.#makingId = null;
         this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, detail: operation.detail });
         deps.log.info({ vm: vm.id, kind, spares: this.#spares.size }, 'a spare stands by');
       });

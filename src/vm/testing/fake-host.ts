@@ -1,27 +1,47 @@
+import { readSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex, Readable, Writable } from 'node:stream';
 import { pino } from 'pino';
 import { Admission } from '../../common/concurrency.ts';
-import type { Engine, EngineExit, EngineState, EngineVmSpec } from '../../engine/engine.ts';
-import type { GuestClient, GuestUse } from '../../guest/guest.ts';
+import { BerthError } from '../../common/errors.ts';
+import {
+  type Engine,
+  type EngineExit,
+  type EngineState,
+  type EngineVmSpec,
+  memoryPageBytes,
+} from '../../engine/engine.ts';
+import type { GuestClient, GuestUse, OpenChannel } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
-import { createBridgePlan } from '../../net/bridge-plan.ts';
 import type { Network } from '../../net/network.ts';
 import { LoadedMemories } from '../../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { SnapshotStore } from '../../store/snapshot-store.ts';
 import { VmStore } from '../../store/vm-store.ts';
 import { Assets } from '../assets.ts';
-import type { VmDependencies } from '../context.ts';
+import type { VmDependencies, VmSettings } from '../context.ts';
 import { VmLayout } from '../layout.ts';
 import type { Quotas } from '../model.ts';
+import { ampleQuotas, hello, image, plan } from './fake-fixtures.ts';
 
-export type FakeCall = 'start' | 'observe' | 'destroy' | 'ready' | 'waitForExit';
+export type FakeCall =
+  | 'start'
+  | 'prepare'
+  | 'restore'
+  | 'capture'
+  | 'growDisk'
+  | 'observe'
+  | 'destroy'
+  | 'waitForExit'
+  | 'ready'
+  | 'become';
 
 /**
  * A host whose VMs are names in a map, for failures that no real host shows when asked to: an engine that cannot end a
- * process, a monitor that hangs. Store, files, disks and leases are real.
+ * process, a monitor that hangs. Store, files, disks and leases are real; what is captured of a VM's memory is one page
+ * with its id, and a VM that is restored has nothing but the note of whose memory that was.
  */
 export class FakeHost {
   readonly home: string;
@@ -36,10 +56,21 @@ export class FakeHost {
   readonly waiting = new Map<FakeCall, Promise<void>>();
   /** VMs that were looked at, in order. */
   readonly observed: string[] = [];
+  /** Calls to engine and guest that were begun, in order. */
+  readonly calls: { readonly name: FakeCall; readonly id: string }[] = [];
+  /** Looks at each call as it begins: what it throws, the call fails with. */
+  onCall: (name: FakeCall, id: string) => void | Promise<void> = () => {};
+  /** Whose memory a VM began with, by VM id. */
+  readonly memoryOf = new Map<string, string>();
+  /** What the engine's captures depend on. */
+  fingerprint = 'fake';
+  /** The one image there is, under whatever name it is asked for; null when it was removed. */
+  image: Image | null = image;
   /** How many guest clients were closed. */
   closedGuests = 0;
   /** Free space that the file system must have, MiB. */
   reserveMiB = 0;
+  readonly #memories: LoadedMemories[] = [];
   readonly #watches = new Map<string, { onExit(exit: EngineExit): void; onChange(): void }>();
 
   private constructor(home: string, db: Database) {
@@ -56,11 +87,14 @@ export class FakeHost {
 
   async remove(): Promise<void> {
     this.db.close();
+    for (const memories of this.#memories) await memories.close();
     await rm(this.home, { recursive: true });
   }
 
-  dependencies(quotas: Partial<Quotas> = {}): VmDependencies {
+  dependencies(quotas: Partial<Quotas> = {}, settings: Partial<VmSettings> = {}): VmDependencies {
     const reserve = () => this.reserveMiB;
+    const memories = new LoadedMemories(0);
+    this.#memories.push(memories);
     return {
       store: new VmStore(this.db),
       snapshots: new SnapshotStore(this.db),
@@ -69,8 +103,8 @@ export class FakeHost {
       images: this.#images() as ImageStore,
       assets: new Assets([join(this.home, 'image')]),
       layout: new VmLayout(this.home),
-      memories: new LoadedMemories(0),
-      guestClient: (_, { use }) => this.#guest(use) as GuestClient,
+      memories,
+      guestClient: (open, { use }) => this.#guest(open, use) as GuestClient,
       settings: {
         quotas: { ...ampleQuotas, ...quotas },
         defaultDiskMiB: 1,
@@ -84,6 +118,7 @@ export class FakeHost {
         templates: { build: false, budgetBytes: 0 },
         spares: { waiting: 0, ready: 0 },
         parkAfterSeconds: 0,
+        ...settings,
         get diskReserveMiB() {
           return reserve();
         },
@@ -105,7 +140,9 @@ export class FakeHost {
     this.#watches.get(id)?.onExit({ id, reason, detail: '' });
   }
 
-  async #call(name: FakeCall): Promise<void> {
+  async #call(name: FakeCall, id: string): Promise<void> {
+    this.calls.push({ name, id });
+    await this.onCall(name, id);
     await this.waiting.get(name);
     if (this.failing.has(name)) throw new Error(`${name} fails`);
   }
@@ -113,16 +150,36 @@ export class FakeHost {
   #engine(): Partial<Engine> {
     return {
       name: 'fake',
-      fingerprint: async () => 'fake',
+      fingerprint: async (shape) => `${this.fingerprint} ${JSON.stringify(shape)}`,
       start: async (spec) => {
         const { id } = spec;
-        await this.#call('start');
+        await this.#call('start', id);
         this.specs.set(id, spec);
         this.processes.set(id, 'running');
       },
+      prepare: async (spec, { memoryFd }) => {
+        const { id } = spec;
+        await this.#call('prepare', id);
+        const page = Buffer.alloc(memoryPageBytes);
+        readSync(memoryFd, page, 0, memoryPageBytes, 0);
+        this.specs.set(id, spec);
+        this.memoryOf.set(id, page.toString('utf8', 0, page.indexOf(0)));
+        this.processes.set(id, 'paused');
+      },
+      restore: async (id) => this.#call('restore', id),
+      capture: async (id, _dir, { statePath, atRest, take }) => {
+        await this.#call('capture', id);
+        await writeFile(statePath, `devices of ${id}`);
+        await atRest();
+        const page = Buffer.alloc(memoryPageBytes);
+        page.write(id);
+        return { pausedMicros: 0, handOut: () => take(0, page) };
+      },
+      switchDiskLayer: async () => {},
+      growDisk: async (id) => this.#call('growDisk', id),
       observe: async (id) => {
         this.observed.push(id);
-        await this.#call('observe');
+        await this.#call('observe', id);
         return { state: this.processes.get(id) ?? 'absent', pid: null };
       },
       watch: async (id, _dir, onExit, onChange = () => {}) => {
@@ -134,16 +191,17 @@ export class FakeHost {
       usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
       waitForExit: async (id) => {
-        await this.#call('waitForExit');
+        await this.#call('waitForExit', id);
         return !this.processes.has(id);
       },
       destroy: async (id) => {
-        await this.#call('destroy');
+        await this.#call('destroy', id);
         this.processes.delete(id);
       },
       consoleLog: (dir) => join(dir, 'console.log'),
       controlSocket: (dir) => join(dir, 'control.sock'),
       listLive: async () => new Map([...this.processes.keys()].map((id, index) => [id, index + 1])),
+      openChannel: async (id) => new FakeChannel(id),
     };
   }
 
@@ -162,18 +220,36 @@ export class FakeHost {
     };
   }
 
-  #guest(use: GuestUse): Partial<GuestClient> {
+  #guest(open: OpenChannel, use: GuestUse): Partial<GuestClient> {
+    const call = async (name: FakeCall) => {
+      const { id } = (await open()) as FakeChannel;
+      await this.#call(name, id);
+    };
     return {
       ready: async () => {
-        await this.#call('ready');
+        await call('ready');
         return hello;
       },
       configure: async () => ({ hello, steps: [], clockSkewMs: 0 }),
+      become: async () => {
+        await call('become');
+        return { hello, steps: [{ name: 'clock', outcome: 'done', detail: '', micros: 1 }], clockSkewMs: 0 };
+      },
       setClock: async () => {},
+      exec: () => ({
+        stdout: Readable.from([]),
+        stderr: Readable.from([]),
+        stdin: new Writable(),
+        exit: Promise.resolve({ exitCode: 0, signal: null, timedOut: false, durationMicros: 1 }),
+        resize: () => {},
+        kill: () => {},
+      }),
       sync: async () => {
         await use.begin();
         use.end();
       },
+      freeze: async () => {},
+      thaw: async () => {},
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },
@@ -186,41 +262,23 @@ export class FakeHost {
   #images(): Partial<ImageStore> {
     const path = (name: string) => join(this.home, 'image', name);
     return {
-      default: () => image,
-      get: () => image,
-      find: () => image,
+      default: () => this.image,
+      get: () => {
+        if (!this.image) throw new BerthError('image_not_found');
+        return this.image;
+      },
+      find: () => this.image,
       files: async () => ({ kernel: path('kernel'), rootfs: path('rootfs'), initrd: path('initrd') }),
     };
   }
 }
 
-const file = { sha256: '0'.repeat(64), bytes: 6, uploadedAt: '2026-01-01T00:00:00.000Z' };
-const image: Image = {
-  id: 'img-1',
-  name: 'test',
-  description: '',
-  createdAt: file.uploadedAt,
-  kernel: file,
-  rootfs: file,
-  isDefault: true,
-};
+/** Nothing but the name of whose guest it leads to. */
+class FakeChannel extends Duplex {
+  readonly id: string;
 
-const plan = createBridgePlan({
-  ...{ bridge: 'berth0', address4: '172.16.0.1/16', address6: 'fd00::1/64' },
-  resolver: false,
-});
-
-const hello = { protocol: 1, bootId: 'boot', kernel: '6.1.0' };
-
-const ampleQuotas: Quotas = {
-  maxVms: 10,
-  maxSnapshots: 10,
-  maxCpusPerVm: 4,
-  maxMemoryMiBPerVm: 1024,
-  minMemoryMiBPerVm: 64,
-  maxDiskMiBPerVm: 1024,
-  totalCpus: 100,
-  totalMemoryMiB: 100_000,
-  totalDiskMiB: 100_000,
-  tenant: { maxVms: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
-};
+  constructor(id: string) {
+    super();
+    this.id = id;
+  }
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { BerthError } from '../common/errors.ts';
+import type { VmSettings } from './context.ts';
+import type { CreateVm, Quotas, TemplateShape, VmEvent } from './model.ts';
+import { Vms } from './service.ts';
+import { FakeHost } from './testing/fake-host.ts';
+
+const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+const shape: TemplateShape = { imageId: 'img-1', cpus: 1, memoryMiB: 64 };
+
+describe('where a new VM comes from', () => {
+  let host: FakeHost;
+  let vms: Vms;
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    vms = await Vms.open(host.dependencies());
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  /** Another daemon on the same data directory. */
+  async function reopen(settings: Partial<VmSettings>, quotas: Partial<Quotas> = {}): Promise<void> {
+    await vms.close();
+    vms = await Vms.open(host.dependencies(quotas, settings));
+  }
+
+  const files = async (name: 'vms' | 'snapshots') => (await readdir(join(host.home, name))).sort();
+  const called = (name: string) => host.calls.filter((call) => call.name === name).map(({ id }) => id);
+
+  describe('a template', () => {
+    it('is built behind the first boot, and cloned from then on', async () => {
+      await reopen({ templates: { build: true, budgetBytes: 1e9 } });
+      assert.equal((await vms.create(small)).startMode, 'boot');
+      // Waits for the one that is being built, and builds none itself.
+      await vms.warm(shape);
+      assert.equal((await files('snapshots')).length, 1);
+      const clone = await vms.create(small);
+      assert.deepEqual([clone.startMode, clone.renewal?.[0]?.name], ['clone', 'clock']);
+      assert.equal(called('start').length, 2);
+      assert.equal(host.memoryOf.get(clone.id), called('capture')[0]);
+    });
+
+    it('is of a VM with no way out that nobody ever sees', async () => {
+      const seen: VmEvent[] = [];
+      vms.onEvent((event) => seen.push(event));
+      const lists: number[] = [];
+      host.onCall = () => {
+        lists.push(vms.list().length);
+      };
+      await vms.warm(shape);
+      assert.ok(lists.length > 0);
+      assert.deepEqual([Math.max(...lists), seen, vms.snapshots()], [0, [], []]);
+      assert.deepEqual([host.processes.size, await files('vms')], [0, []]);
+    });
+
+    it('serves no VM of another size, or with devices or a start of its own', async () => {
+      await vms.warm(shape);
+      const others: Partial<CreateVm>[] = [
+        { cpus: 2 },
+        { memoryMiB: 128 },
+        { kernelArgs: 'quiet' },
+        { nics: [{ name: 'a' }] },
+      ];
+      for (const other of others) assert.equal((await vms.create({ ...small, ...other })).startMode, 'boot');
+      assert.equal((await vms.create({ ...small, start: false })).state, 'created');
+      assert.equal((await vms.create(small)).startMode, 'clone');
+    });
+
+    for (const code of ['snapshot_damaged', 'snapshot_mismatch', 'boot_failed', 'deadline_exceeded'] as const)
+      it(`of which a clone fails with ${code} goes, the VM boots instead, and another is built`, async () => {
+        await reopen({ templates: { build: true, budgetBytes: 1e9 } });
+        await vms.warm(shape);
+        const [useless] = await files('snapshots');
+        host.onCall = (name) => {
+          if (name === 'restore') throw new BerthError(code);
+        };
+        assert.equal((await vms.create(small)).startMode, 'boot');
+        host.onCall = () => {};
+        await vms.warm(shape);
+        const now = await files('snapshots');
+        assert.deepEqual([now.length, now.includes(useless ?? '')], [1, false]);
+        assert.equal((await vms.create(small)).startMode, 'clone');
+        assert.equal((await files('vms')).length, 2);
+      });
+
+    it('stays when a VM could not be cloned for a reason that a boot would have as well', async () => {
+      await vms.warm(shape);
+      await reopen({}, { maxVms: 0 });
+      await assert.rejects(vms.create(small), { code: 'quota_exceeded' });
+      assert.equal((await files('snapshots')).length, 1);
+    });
+  });
+
+  describe('a fork', () => {
+    it('is copies of one instant, seen all at once', async () => {
+      const { id } = await vms.create({ ...small, tenant: 'a', labels: { of: 'all' }, parkAfterSeconds: 9 });
+      const seen: number[] = [];
+      host.onCall = (call) => {
+        if (call === 'become') seen.push(vms.list().length);
+      };
+      const created: string[] = [];
+      vms.onEvent(({ type, vmId }) => type === 'vm.created' && created.push(vmId));
+      const copies = await vms.fork(id, 3);
+      assert.deepEqual([seen, vms.listOf('a').length], [[1, 1, 1], 4]);
+      assert.deepEqual(
+        created,
+        copies.map((copy) => copy.id),
+      );
+      for (const { labels, parkAfterSeconds, hidden, state, startMode, snapshotId } of copies)
+        assert.deepEqual(
+          { labels, parkAfterSeconds, hidden, state, startMode, snapshotId },
+          {
+            labels: { of: 'all' },
+            parkAfterSeconds: 9,
+            hidden: false,
+            state: 'running',
+            startMode: 'restore',
+            snapshotId: null,
+          },
+        );
+      assert.deepEqual(
+        copies.map((copy) => host.memoryOf.get(copy.id)),
+        [id, id, id],
+      );
+      assert.equal(new Set(vms.list().map(({ addresses }) => addresses.ipv4)).size, 4);
+      assert.deepEqual([vms.snapshots(), await files('snapshots')], [[], []]);
+    });
+
+    for (const name of ['prepare', 'restore', 'become'] as const)
+      it(`is none at all when ${name} fails for the copy in the middle`, async () => {
+        const { id } = await vms.create(small);
+        let count = 0;
+        host.onCall = (call) => {
+          if (call === name && ++count === 2) throw new BerthError('boot_failed', { reason: 'it is a test' });
+        };
+        await assert.rejects(vms.fork(id, 3), { code: 'boot_failed' });
+        assert.equal(count, 3);
+        assert.deepEqual([vms.list().map((vm) => vm.id), [...host.processes]], [[id], [[id, 'running']]]);
+        assert.deepEqual([await files('vms'), await files('snapshots')], [[id], []]);
+      });
+
+    it('is none at all when a copy ends before all are there', async () => {
+      const { id } = await vms.create(small);
+      const ready: string[] = [];
+      host.onCall = async (call, copy) => {
+        if (call !== 'become') return;
+        ready.push(copy);
+        if (ready.length < 2) return;
+        // The first is complete and hidden by now.
+        while (!(await isComplete(ready[0]!))) await new Promise((resolve) => setImmediate(resolve));
+        host.end(ready[0]!, 'crashed');
+      };
+      await assert.rejects(vms.fork(id, 2), { code: 'conflict' });
+      assert.deepEqual([vms.list().map((vm) => vm.id), [...host.processes.keys()]], [[id], [id]]);
+      assert.deepEqual([await files('vms'), await files('snapshots')], [[id], []]);
+    });
+
+    async function isComplete(id: string): Promise<boolean> {
+      const row = host.db.get<{ state: string }>('SELECT state FROM vms WHERE id = ?', id);
+      return row?.state === 'running';
+    }
+
+    it('is refused as a whole, before the VM stands still for it, where there is no room for all', async () => {
+      await reopen({}, { maxVms: 3 });
+      const { id } = await vms.create(small);
+      await assert.rejects(vms.fork(id, 3), { code: 'quota_exceeded' });
+      assert.deepEqual(called('capture'), []);
+      assert.equal((await vms.fork(id, 2)).length, 2);
+    });
+
+    it('is refused for a number that is none, and for a VM that does not run or is not there', async () => {
+      const { id } = await vms.create(small);
+      for (const count of [0, -1, 1.5, 65, Number.NaN])
+        await assert.rejects(vms.fork(id, count), { code: 'invalid_argument' });
+      await vms.stop(id);
+      await assert.rejects(vms.fork(id, 1), { code: 'wrong_state' });
+      await assert.rejects(vms.fork('nobody', 1), { code: 'vm_not_found' });
+    });
+  });
+
+  it('refuses a further snapshot of a disk that has as many layers as it may', async () => {
+    const { id } = await vms.create(small);
+    const take = async () => vms.removeSnapshot((await vms.snapshot(id)).id);
+    for (let layers = 1; layers <= 32; layers++) await take();
+    await assert.rejects(take(), { code: 'quota_exceeded' });
+    await assert.rejects(vms.fork(id, 1), { code: 'quota_exceeded' });
+    assert.equal(vms.get(id).state, 'running');
+  });
+});

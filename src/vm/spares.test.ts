@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { BerthError } from '../common/errors.ts';
+import type { SpareSettings } from './context.ts';
+import type { CreateVm, Quotas, TemplateShape, VmEvent } from './model.ts';
+import { Vms } from './service.ts';
+import { type FakeCall, FakeHost } from './testing/fake-host.ts';
+
+const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+const shape: TemplateShape = { imageId: 'img-1', cpus: 1, memoryMiB: 64 };
+
+describe('spares', () => {
+  let host: FakeHost;
+  let vms: Vms;
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    vms = await Vms.open(host.dependencies());
+    await vms.warm(shape);
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  async function reopen(spares: SpareSettings, quotas: Partial<Quotas> = {}): Promise<void> {
+    await vms.close();
+    vms = await Vms.open(host.dependencies(quotas, { spares }));
+  }
+
+  /** Opens a daemon and waits for its spares; returns their ids. */
+  async function withSpares(spares: SpareSettings, quotas: Partial<Quotas> = {}): Promise<readonly string[]> {
+    await reopen(spares, quotas);
+    return standBy(spares.waiting + spares.ready);
+  }
+
+  async function standBy(count: number): Promise<readonly string[]> {
+    for (;;) {
+      const rows = host.db.all<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
+      if (rows.length === count) return rows.map(({ id }) => id);
+      await setImmediate();
+    }
+  }
+
+  const called = (name: FakeCall) => host.calls.filter((call) => call.name === name).map(({ id }) => id);
+  const isReady = (id: string) => called('become').includes(id);
+  const files = () => readdir(join(host.home, 'vms'));
+
+  it('are claimed: those that are ready first, whichever was made first', async () => {
+    const spares = await withSpares({ waiting: 1, ready: 1 });
+    const ready = spares.find(isReady);
+    assert.equal((await vms.create(small)).id, ready);
+    // The ready one that takes its place is younger than the one that waits.
+    const second = (await standBy(2)).find(isReady);
+    assert.equal((await vms.create(small)).id, second);
+  });
+
+  it('are claimed when they wait, where none is ready', async () => {
+    const [waiting] = await withSpares({ waiting: 1, ready: 0 });
+    assert.equal(isReady(waiting!), false);
+    assert.equal((await vms.create(small)).id, waiting);
+    assert.equal(isReady(waiting!), true);
+  });
+
+  for (const [kind, spares] of [
+    ['waits', { waiting: 1, ready: 0 }],
+    ['is ready', { waiting: 0, ready: 1 }],
+  ] as const)
+    it(`become what is asked for, where one ${kind}, and a machine of their own at that moment`, async () => {
+      const older = await vms.create({ ...small, start: false });
+      const [spare] = await withSpares(spares);
+      const events: VmEvent['type'][] = [];
+      vms.onEvent(({ type }) => events.push(type));
+      const before = called('become').length;
+      const begun = new Date().toISOString();
+      const egress = { outbound: true, allow: ['192.0.2.0/24'] };
+      const wanted = {
+        name: 'asked',
+        tenant: 'a',
+        labels: { of: 'mine' },
+        egress,
+        diskMiB: 9,
+        parkAfterSeconds: 7,
+        apiRecord: '{}',
+      };
+      const vm = await vms.create({ ...small, ...wanted });
+      assert.equal(vm.id, spare);
+      const { name, tenant, labels, diskMiB, parkAfterSeconds, apiRecord } = vm;
+      assert.deepEqual({ name, tenant, labels, egress: vm.egress, diskMiB, parkAfterSeconds, apiRecord }, wanted);
+      assert.deepEqual([vm.hidden, vm.state, vm.startMode], [false, 'running', 'clone']);
+      assert.ok(vm.createdAt >= begun);
+      assert.deepEqual([called('become').length - before, called('growDisk'), events], [1, [spare], ['vm.created']]);
+      assert.deepEqual(
+        vms.list().map(({ id }) => id),
+        [older.id, spare],
+      );
+    });
+
+  for (const at of ['restore', 'become'] as const)
+    it(`that fail when they are claimed, at ${at}, go, and a clone is made`, async () => {
+      const [spare] = await withSpares({ waiting: 1, ready: 0 });
+      host.onCall = (name, id) => {
+        if (name === at && id === spare) throw new BerthError('boot_failed', { reason: 'it is a test' });
+      };
+      const vm = await vms.create(small);
+      assert.notEqual(vm.id, spare);
+      assert.equal(vm.startMode, 'clone');
+      await standBy(1);
+      assert.equal((await files()).includes(spare!), false);
+      assert.equal(host.processes.has(spare!), false);
+    });
+
+  it('of a template that is of no use go with it, and the VM boots', async () => {
+    await withSpares({ waiting: 1, ready: 0 });
+    host.onCall = (name) => {
+      if (name === 'restore') throw new BerthError('snapshot_damaged');
+    };
+    const vm = await vms.create(small);
+    assert.equal(vm.startMode, 'boot');
+    await vms.close();
+    assert.deepEqual([await files(), [...host.processes.keys()]], [[vm.id], [vm.id]]);
+  });
+
+  it('stay as they were when the request is refused', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 }, { maxVms: 1 });
+    const other = await vms.create({ ...small, id: 'other', start: false });
+    const refused: readonly [Partial<CreateVm>, string][] = [
+      [{}, 'quota_exceeded'],
+      [{ parkAfterSeconds: -1 }, 'invalid_argument'],
+      [{ diskMiB: 1e9 }, 'invalid_argument'],
+      [{ labels: { '': 'no key' } }, 'invalid_argument'],
+    ];
+    for (const [change, code] of refused) await assert.rejects(vms.create({ ...small, ...change }), { code });
+    host.reserveMiB = 1e12;
+    await assert.rejects(vms.create(small), { code: 'insufficient_storage' });
+    host.reserveMiB = 0;
+    assert.deepEqual(await standBy(1), [spare]);
+    await vms.remove(other.id);
+    assert.equal((await vms.create(small)).id, spare);
+  });
+
+  it('are not for VMs that bring an id or a name for their console', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 });
+    for (const own of [{ id: 'own' }, { consoleFile: 'own.log' }]) {
+      const vm = await vms.create({ ...small, ...own });
+      assert.deepEqual([vm.startMode, vm.id === spare], ['clone', false]);
+    }
+    assert.deepEqual(await standBy(1), [spare]);
+  });
+
+  it('are each claimed once, by as many as ask at one time', async () => {
+    const spares = await withSpares({ waiting: 2, ready: 0 });
+    const made = await Promise.all([1, 2, 3].map(() => vms.create(small)));
+    assert.equal(new Set(made.map(({ id }) => id)).size, 3);
+    assert.equal(made.filter(({ id }) => spares.includes(id)).length, 2);
+    assert.equal(new Set(made.map(({ addresses }) => addresses.ipv4)).size, 3);
+  });
+
+  it('whose process ends by itself go', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 });
+    host.end(spare!, 'crashed');
+    await standBy(0);
+    while ((await files()).length > 0) await setImmediate();
+    assert.equal((await vms.create(small)).startMode, 'clone');
+    await standBy(1);
+  });
+
+  it('are of the template that was used last', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 });
+    const other = { ...small, memoryMiB: 65 };
+    await vms.warm({ ...shape, memoryMiB: 65 });
+    await vms.create(other);
+    while (host.processes.has(spare!)) await setImmediate();
+    const [next] = await standBy(1);
+    assert.equal((await vms.create(other)).id, next);
+  });
+
+  describe('are hidden:', () => {
+    it('nobody finds them, or can do anything with them', async () => {
+      const [id = ''] = await withSpares({ waiting: 0, ready: 1 });
+      assert.deepEqual([vms.list(), vms.listOf('')], [[], []]);
+      const gone = { code: 'vm_not_found' };
+      for (const find of [
+        () => vms.get(id),
+        () => vms.getOf(id, ''),
+        () => vms.guest(id),
+        () => vms.controlSocket(id),
+        () => vms.usage(id),
+        () => vms.log(id, 'console', 1),
+        () => vms.start(id),
+        () => vms.stop(id),
+        () => vms.stop(id, { force: true }),
+        () => vms.reboot(id),
+        () => vms.pause(id),
+        () => vms.resume(id),
+        () => vms.park(id),
+        () => vms.resize(id, { cpus: 2 }),
+        () => vms.snapshot(id),
+        () => vms.fork(id, 1),
+        () => vms.remove(id),
+      ])
+        await assert.rejects(async () => find(), gone, String(find));
+      assert.deepEqual(await standBy(1), [id]);
+    });
+
+    it('they take no room from VMs that are made, started or forked', async () => {
+      const only = { maxVms: 2, totalCpus: 2, totalMemoryMiB: 128, totalDiskMiB: 2 };
+      await withSpares({ waiting: 0, ready: 0 }, { ...only, tenant: only });
+      const { id } = await vms.create({ ...small, tenant: 'a' });
+      await vms.stop(id);
+      await withSpares({ waiting: 1, ready: 1 }, { ...only, tenant: only });
+      await vms.start(id);
+      assert.equal((await vms.fork(id, 1)).length, 1);
+      await assert.rejects(vms.create(small), { code: 'quota_exceeded' });
+    });
+
+    it('they take no room while they are being made', async () => {
+      const only = { maxVms: 1, totalCpus: 1, totalMemoryMiB: 64 };
+      const { promise, resolve } = Promise.withResolvers<void>();
+      host.onCall = (name) => (name === 'prepare' && called(name).length === 1 ? promise : undefined);
+      await reopen({ waiting: 1, ready: 0 }, only);
+      while (called('prepare').length === 0) await setImmediate();
+      assert.equal((await vms.create(small)).state, 'running');
+      resolve();
+    });
+  });
+
+  it('are not left behind by a daemon that ends while one is being made', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name) => (name === 'prepare' ? promise : undefined);
+    await reopen({ waiting: 2, ready: 0 });
+    while (called('prepare').length === 0) await setImmediate();
+    const closed = vms.close();
+    resolve();
+    await closed;
+    assert.deepEqual([called('prepare').length, await files(), host.processes.size], [1, [], 0]);
+    assert.deepEqual(host.db.all('SELECT * FROM vms'), []);
+  });
+
+  it('that cannot be made leave nothing, and VMs are made without', async () => {
+    host.failing.add('prepare');
+    await reopen({ waiting: 1, ready: 0 });
+    while (called('prepare').length === 0) await setImmediate();
+    while ((await files()).length > 0) await setImmediate();
+    host.failing.clear();
+    assert.equal((await vms.create(small)).startMode, 'clone');
+    await standBy(1);
+  });
+});

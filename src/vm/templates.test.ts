@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { BerthError } from '../common/errors.ts';
+import type { CreateVm, Quotas } from './model.ts';
+import { Vms } from './service.ts';
+import { type FakeCall, FakeHost } from './testing/fake-host.ts';
+
+const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+const shape = (memoryMiB = 64) => ({ imageId: 'img-1', cpus: 1, memoryMiB });
+
+describe('templates', () => {
+  let host: FakeHost;
+  let vms: Vms;
+  /** Of the daemon that runs; may be changed under it. */
+  let settings: { build: boolean; budgetBytes: number };
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    settings = { build: true, budgetBytes: 1e9 };
+    vms = await Vms.open(host.dependencies({}, { templates: settings }));
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  async function reopen(quotas: Partial<Quotas> = {}): Promise<void> {
+    await vms.close();
+    vms = await Vms.open(host.dependencies(quotas, { templates: settings }));
+  }
+
+  const rows = () =>
+    host.db.all<{ id: string; memory_mib: number; bytes: number }>('SELECT id, memory_mib, bytes FROM snapshots');
+  /** Memory sizes of those there are, in the store and on the disk alike. */
+  async function sizes(): Promise<readonly number[]> {
+    const templates = rows();
+    assert.deepEqual(templates.map(({ id }) => id).sort(), (await readdir(join(host.home, 'snapshots'))).sort());
+    return templates.map(({ memory_mib }) => memory_mib).sort();
+  }
+  const count = (name: FakeCall) => host.calls.filter((call) => call.name === name).length;
+  const fail = (at: FakeCall, error: Error) => {
+    host.onCall = (name) => {
+      if (name === at) throw error;
+    };
+  };
+
+  it('are built once, however many ask for them', async () => {
+    await Promise.all([vms.warm(shape()), vms.warm(shape()), vms.create(small), vms.create(small)]);
+    await vms.warm(shape());
+    assert.deepEqual([await sizes(), count('capture')], [[64], 1]);
+  });
+
+  it('go when those used after them take up the budget', async () => {
+    await vms.warm(shape(64));
+    await vms.warm(shape(65));
+    settings.budgetBytes = rows().reduce((sum, { bytes }) => sum + bytes, 0);
+    // Now it is the other one that nobody has used for longest.
+    await vms.create({ ...small, memoryMiB: 64 });
+    await vms.warm(shape(66));
+    assert.deepEqual(await sizes(), [64, 66]);
+  });
+
+  it('are kept however large they are, when there is no later one', async () => {
+    settings.budgetBytes = 0;
+    await vms.warm(shape(64));
+    assert.deepEqual(await sizes(), [64]);
+    await vms.warm(shape(65));
+    assert.deepEqual(await sizes(), [65]);
+  });
+
+  it('do not go while a VM is being cloned from them', async () => {
+    settings.budgetBytes = 0;
+    await vms.warm(shape(64));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name) => (name === 'restore' ? promise : undefined);
+    const clone = vms.create(small);
+    while (count('restore') === 0) await setImmediate();
+    // Building waits until nothing is being started; what is cut off here is the sweep that follows.
+    const warm = vms.warm(shape(65));
+    resolve();
+    assert.equal((await clone).startMode, 'clone');
+    await warm;
+    assert.deepEqual(await sizes(), [65]);
+  });
+
+  const changes: Readonly<Record<string, () => unknown>> = {
+    'the engine': () => {
+      host.fingerprint = 'another';
+    },
+    "the image's files": () => {
+      const { image } = host;
+      host.image = image && { ...image, rootfs: image.rootfs && { ...image.rootfs, sha256: 'f'.repeat(64) } };
+    },
+    'the initramfs': () => writeFile(join(host.home, 'image', 'initrd'), 'another initramfs'),
+  };
+  for (const [what, change] of Object.entries(changes))
+    it(`are made anew when ${what} changed, and the old one goes`, async () => {
+      await vms.warm(shape());
+      const [old] = rows();
+      await change();
+      assert.equal((await vms.create(small)).startMode, 'boot');
+      await vms.warm(shape());
+      const [now, ...others] = rows();
+      assert.deepEqual([await sizes(), others], [[64], []]);
+      assert.notEqual(now?.id, old?.id);
+      assert.equal((await vms.create(small)).startMode, 'clone');
+    });
+
+  it('are not made of an image that was replaced while they were', async () => {
+    host.onCall = (name) => {
+      if (name === 'ready') host.fingerprint = 'another';
+    };
+    await assert.rejects(vms.warm(shape()));
+    assert.deepEqual([await sizes(), vms.list(), host.processes.size], [[], [], 0]);
+  });
+
+  it('of an image that is gone go at the next start', async () => {
+    await vms.warm(shape());
+    host.image = null;
+    await reopen();
+    while ((await readdir(join(host.home, 'snapshots'))).length > 0) await setImmediate();
+    assert.deepEqual(await sizes(), []);
+  });
+
+  it('serve again after a restart', async () => {
+    await vms.warm(shape());
+    await reopen();
+    assert.equal((await vms.create(small)).startMode, 'clone');
+    assert.equal(count('capture'), 1);
+  });
+
+  it('that an image cannot be made into are not tried again with every VM, but when asked for', async () => {
+    fail('capture', new BerthError('unsupported', { feature: 'It' }));
+    await vms.create(small);
+    await assert.rejects(vms.warm(shape()), { code: 'unsupported' });
+    const tried = count('capture');
+    await vms.create(small);
+    await vms.create(small);
+    await vms.close();
+    assert.equal(count('capture'), tried);
+    host.onCall = () => {};
+    await reopen();
+    await vms.warm(shape());
+    assert.deepEqual(await sizes(), [64]);
+  });
+
+  it('that could not be made for a reason that passes are tried again with the next VM', async () => {
+    fail('capture', new BerthError('insufficient_storage'));
+    await vms.create(small);
+    await assert.rejects(vms.warm(shape()), { code: 'insufficient_storage' });
+    host.onCall = () => {};
+    await vms.create(small);
+    while (count('destroy') < 3) await setImmediate();
+    await reopen();
+    assert.deepEqual(await sizes(), [64]);
+  });
+
+  it('leave nothing when they cannot be made, at whatever point', async () => {
+    for (const at of ['start', 'ready', 'capture'] as const) {
+      fail(at, new BerthError('boot_failed', { reason: 'it is a test' }));
+      await assert.rejects(vms.warm(shape()), { code: 'boot_failed' });
+      assert.deepEqual([await sizes(), host.processes.size, await readdir(join(host.home, 'vms'))], [[], 0, []]);
+      assert.deepEqual(host.db.all('SELECT * FROM vms'), []);
+    }
+  });
+
+  it('are refused for sizes that no VM may have and for images that are not there', async () => {
+    for (const wrong of [{ cpus: 0 }, { cpus: 1.5 }, { cpus: -1 }, { cpus: 99 }, { memoryMiB: 1 }, { memoryMiB: 1e9 }])
+      await assert.rejects(vms.warm({ ...shape(), ...wrong }), { code: 'invalid_argument' }, JSON.stringify(wrong));
+    host.image = null;
+    await assert.rejects(vms.warm(shape()), { code: 'image_not_found' });
+    assert.deepEqual([host.calls, await sizes()], [[], []]);
+  });
+
+  describe('that are being made', () => {
+    let going: PromiseWithResolvers<void>;
+    let warm: Promise<void>;
+
+    /** Until `going` is resolved. */
+    async function begin(quotas: Partial<Quotas>, before: () => Promise<void> = async () => {}): Promise<void> {
+      await reopen(quotas);
+      await before();
+      going = Promise.withResolvers<void>();
+      host.onCall = (name) => (name === 'capture' ? going.promise : undefined);
+      warm = vms.warm(shape());
+      // Its failure is looked at below.
+      warm.catch(() => {});
+      while (count('capture') === 0) await setImmediate();
+    }
+
+    it('take no room from a VM that is asked for', async () => {
+      await begin({ maxVms: 1, totalCpus: 1, totalMemoryMiB: 64 });
+      assert.equal((await vms.create(small)).state, 'running');
+      going.resolve();
+      await warm;
+    });
+
+    it('take no room from a VM that is started', async () => {
+      let id = '';
+      await begin({ maxVms: 2, totalCpus: 1, totalMemoryMiB: 64 }, async () => {
+        ({ id } = await vms.create(small));
+        await vms.stop(id);
+      });
+      assert.equal((await vms.start(id)).state, 'running');
+      going.resolve();
+      await warm;
+    });
+
+    it('are waited for by a daemon that ends', async () => {
+      await begin({});
+      const closed = vms.close();
+      going.resolve();
+      await closed;
+      assert.deepEqual([host.processes.size, await readdir(join(host.home, 'vms'))], [0, []]);
+    });
+  });
+});

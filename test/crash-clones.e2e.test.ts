@@ -1,97 +1,158 @@
-/**
- * VMs made from a snapshot, killed at every step: the process that runs VMs is killed with SIGKILL and started again, and
- * the whole host (rows, files with their rights, processes, taps, rules, control groups: `inventory`) must look as it did
- * before. A further operation is one more entry in `operations`.
- */
+/** The crash matrix of captured memory: snapshots, what is made from them, templates and spares. See {@link CrashSite}. */
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { clonePlan, createPlan, type Plan } from '../src/vm/plans.ts';
+import {
+  bootPlan,
+  claimReadyPlan,
+  claimWaitingPlan,
+  clonePlan,
+  createPlan,
+  readyPlan,
+  removePlan,
+  snapshotPlan,
+  waitingPlan,
+} from '../src/vm/plans.ts';
 import { stepsOf } from '../src/vm/run-steps.ts';
+import { eventually } from './support/eventually.ts';
+import { CrashSite, type Operation, pointsOf } from './support/room/crash-site.ts';
 import { inventory } from './support/room/inventory.ts';
-import { Room, RoomDied } from './support/room/room.ts';
-
-interface Operation {
-  readonly act: () => Promise<unknown>;
-  readonly points: readonly string[];
-}
 
 const size = { cpus: 1, memoryMiB: 256, egress: { outbound: false, allow: [] } };
 
-function steps(kind: string, plan: Plan): readonly string[] {
-  return stepsOf(plan).flatMap(({ name }) => [`${kind}.${name}.before`, `${kind}.${name}.after`]);
-}
-
 describe('crash matrix of clones', () => {
-  let home: string;
-  let room: Room;
+  let site: CrashSite;
+  let imageId: string;
   /** Of a VM with a file by which it is known. */
   let snapshotId: string;
-  const results: { readonly operation: string; readonly point: string }[] = [];
+
+  const running = async () => (await site.call('create', { ...size, snapshotId })).id;
+  const assertAllWhole = async (count: number) => {
+    const vms = await site.call('list');
+    assert.equal(vms.length, count);
+    for (const { id, state } of vms) {
+      if (state !== 'running') await site.call('start', id);
+      assert.equal(await site.call('shell', id, 'cat /workspace/mark'), 'kept\n');
+    }
+  };
 
   const operations: Readonly<Record<string, Operation>> = {
+    snapshot: {
+      setUp: running,
+      act: (id) => site.call('snapshot', id),
+      points: [...pointsOf('snapshot', snapshotPlan), 'snapshot.capture.rest'],
+      settles: 'as before',
+      verify: () => assertAllWhole(1),
+    },
+    'remove a snapshot': {
+      setUp: async () => {
+        const vmId = await running();
+        const { id } = await site.call('snapshot', vmId);
+        await site.call('remove', vmId);
+        return id;
+      },
+      act: (id) => site.call('removeSnapshot', id),
+      points: 'effects',
+      settles: 'either',
+    },
     'create from memory': {
       // Larger, so that its disk is grown.
-      act: () => room.call('create', { ...size, snapshotId, diskMiB: 4096 }),
-      points: steps('create', clonePlan),
+      act: () => site.call('create', { ...size, snapshotId, diskMiB: 4096 }),
+      points: pointsOf('create', clonePlan),
+      settles: 'as before',
+      verify: () => assertAllWhole(1),
     },
     'create from disk': {
-      act: () => room.call('create', { ...size, snapshotId, start: false }),
-      points: steps('create', createPlan),
+      act: () => site.call('create', { ...size, snapshotId, start: false }),
+      points: pointsOf('create', createPlan),
+      settles: 'as before',
+      verify: () => assertAllWhole(1),
+    },
+    fork: {
+      setUp: running,
+      act: (id) => site.call('fork', id, 2),
+      points: [
+        ...pointsOf('snapshot', snapshotPlan),
+        // Growing is for disks that are larger than what they were copied from.
+        ...stepsOf(clonePlan)
+          .filter(({ name }) => name !== 'grow')
+          .flatMap(({ name }) => [`create.${name}.before`, `create.${name}.after#2`]),
+        'fork.reveal.before',
+        'fork.reveal.after',
+      ],
+      settles: 'either',
+      verify: () => assertAllWhole(3),
+    },
+    template: {
+      act: () => site.call('warm', { imageId, cpus: 1, memoryMiB: 256 }),
+      points: [
+        ...pointsOf('create', bootPlan),
+        // Each needs a boot: what is after one step is before the next.
+        ...snapshotPlan.map(({ name }) => `snapshot.${name}.after`),
+        ...removePlan.map(({ name }) => `remove.${name}.after`),
+      ],
+      settles: 'either',
     },
   };
 
   before(async () => {
-    home = await mkdtemp('/tmp/berth-test-');
-    room = await open();
-    const { id } = await room.call('create', size);
-    await room.call('shell', id, 'echo kept > /workspace/mark');
-    snapshotId = (await room.call('snapshot', id)).id;
-    await room.call('remove', id);
+    site = await CrashSite.create();
+    imageId = (await site.call('images'))[0]!.id;
+    const { id } = await site.call('create', size);
+    await site.call('shell', id, 'echo kept > /workspace/mark');
+    snapshotId = (await site.call('snapshot', id)).id;
+    await site.call('remove', id);
+    await site.keep();
   });
+  after(() => site?.[Symbol.asyncDispose]());
 
-  after(async () => {
-    console.log(`\n${'operation'.padEnd(20)}${'killed at'.padEnd(26)}the host is`);
-    for (const { operation, point } of results) console.log(`${operation.padEnd(20)}${point.padEnd(26)}as before`);
-    if (room) {
-      await clear();
-      await room.kill();
-    }
-    await rm(home, { recursive: true, force: true });
-  });
+  for (const [name, operation] of Object.entries(operations)) it(name, () => site.test(name, operation));
 
-  for (const [name, { act, points }] of Object.entries(operations)) {
-    it(name, async () => {
-      await clear();
-      const asBefore = await inventory(home);
+  for (const { kind, make, claim } of [
+    { kind: 'waiting', make: waitingPlan, claim: claimWaitingPlan },
+    { kind: 'ready', make: readyPlan, claim: claimReadyPlan },
+  ]) {
+    const settings = {
+      'template.waiting': kind === 'waiting' ? 1 : 0,
+      'template.ready': kind === 'ready' ? 1 : 0,
+    };
+
+    it(`a ${kind} spare`, async () => {
+      // The template that the test before this one left.
+      await site.keep();
+      await site.clear();
+      const asBefore = await inventory(site.home);
+      const name = `make a ${kind} spare`;
+      // The first steps of both kinds are the same.
+      const points = pointsOf('create', kind === 'waiting' ? make : make.slice(waitingPlan.length));
       for (const point of points) {
-        await killedAt(point, act);
-        assert.deepEqual(await inventory(home), asBefore, `${name}, killed at ${point}`);
-        results.push({ operation: name, point });
+        await site.killedAtStart(point, settings);
+        await site.assertIs(asBefore, name, point, 'as before');
       }
-      await act();
-      const [vm] = await room.call('list');
-      assert.ok(vm, 'there is no VM');
-      if (vm.state !== 'running') await room.call('start', vm.id);
-      assert.equal(await room.call('shell', vm.id, 'cat /workspace/mark'), 'kept\n');
     });
-  }
 
-  function open(): Promise<Room> {
-    // What goes on in the background is for other tests.
-    return Room.open(home, { 'template.build': false, 'template.waiting': 0 });
-  }
-
-  /** Has the room die in the middle of `act`, and opens the next. */
-  async function killedAt(point: string, act: () => Promise<unknown>): Promise<void> {
-    await room.call('dieAt', point);
-    await assert.rejects(act(), RoomDied, `nothing came to ${point}`);
-    assert.equal(await room.ended, 'SIGKILL', room.output());
-    room = await open();
-  }
-
-  async function clear(): Promise<void> {
-    for (const { id } of await room.call('list')) await room.call('remove', id);
+    it(`the claim of a ${kind} spare`, async () => {
+      const asBefore = await inventory(site.home);
+      const standsBy = async () => {
+        await site.restart(settings);
+        await eventually('a spare stands by', async () => (await site.call('spares')) === 1);
+      };
+      // Larger, so that its disk is grown.
+      const create = () => site.call('create', { ...size, diskMiB: 4096 });
+      for (const point of pointsOf('create', claim)) {
+        await standsBy();
+        await site.killedAt(point, create);
+        await site.assertIs(asBefore, `claim a ${kind} spare`, point, 'as before');
+      }
+      await standsBy();
+      const { id } = await create();
+      assert.equal(await site.call('shell', id, 'echo here'), 'here\n');
+      await site.restart();
+      assert.deepEqual(
+        (await site.call('list')).map((vm) => vm.id),
+        [id],
+      );
+      await site.clear();
+    });
   }
 });

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { access, type FileHandle, link, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 /** Makes the names in a directory durable, or the content of a file. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -37,6 +37,12 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
     throw error;
   }
   await syncDirectory(dirname(path));
+}
+
+/** Removes what {@link writeFileAtomic} leaves in a directory when the process is killed. Nobody may be writing there. */
+export async function sweepTemporaries(dir: string): Promise<void> {
+  for (const name of await readdir(dir))
+    if (/\.[0-9a-f]{12}\.tmp$/.test(name)) await rm(join(dir, name), { force: true });
 }
 
 /** Writes all of it: one call of the kernel may take less, as on a disk that is about to be full, and report no error. */

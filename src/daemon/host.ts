@@ -3,6 +3,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../common/concurrency.ts';
+import { sweepTemporaries } from '../common/files.ts';
 import type { Log } from '../common/log.ts';
 import type { Engine } from '../engine/engine.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
@@ -56,6 +57,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
   await using stack = new AsyncDisposableStack();
   const lock = lockHome(home);
   stack.defer(() => lock.release());
+  await sweepTemporaries(home);
   await giveUpSpareSpace(home);
   const layout = new VmLayout(home);
   await mkdir(layout.vmsRoot, { recursive: true, mode: 0o711 });

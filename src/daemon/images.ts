@@ -39,7 +39,10 @@ export async function openImages(
     log: options.log.child({ room: 'images' }),
     maxFileBytes: config['image.max_upload_mib'] * 1024 * 1024,
   });
-  if (store.list().length > 0) return store;
+  const [first, ...others] = store.list();
+  // The start that was to bring it may have been cut off before it was whole, or the default.
+  const mayBeBegun = others.length === 0 && first?.name === firstImage && store.default() === null;
+  if (first !== undefined && !mayBeBegun) return store;
   let phase = '';
   const cached = await buildImage(firstImage, {
     cacheDir: config.cache,
@@ -49,6 +52,7 @@ export async function openImages(
       options.announce(`building the ${firstImage} image: ${phase} (${Math.round(progress.elapsedMs / 1000)} s)`);
     },
   });
-  await store.importCached(cached, { name: firstImage, default: true });
+  const isAnother = (first?.rootfs ?? null) !== null && first?.rootfs?.sha256 !== cached.manifest.rootfs.sha256;
+  if (!isAnother) await store.importCached(cached, { name: firstImage, default: true });
   return store;
 }

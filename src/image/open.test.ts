@@ -83,6 +83,8 @@ describe('opening the store', () => {
     await mkdir(join(root, 'notes'));
     await writeFile(join(root, 'notes', 'text'), 'mine');
     await mkdir(join(root, 'empty'));
+    await mkdir(join(root, 'begun'));
+    await writeFile(join(root, 'begun', 'image.json.0a1b2c3d4e5f.tmp'), '{');
     assert.deepEqual((await reopen()).list(), [image]);
     assert.deepEqual((await readdir(root)).sort(), ['mine', 'notes', 'twin']);
     const other = await openTestStore(t);

@@ -1,6 +1,6 @@
 /** What images there are: the table and the directories, made to agree. */
 
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists } from '../common/files.ts';
 import type { Log } from '../common/log.ts';
@@ -10,6 +10,7 @@ import {
   type ImageManifest,
   type ImageRecord,
   type ImageRecords,
+  isTemporaryManifest,
   readImageManifest,
   writeImageManifest,
 } from './records.ts';
@@ -88,7 +89,7 @@ async function adoptDirectory(
   const dir = join(root, name);
   const manifest = await readImageManifest(dir);
   if (manifest === null) {
-    await removeIfEmpty(dir);
+    await removeIfUnbegun(dir);
     return null;
   }
   const damaged = await damagedPart(dir, manifest);
@@ -115,11 +116,11 @@ function withoutFormat({ format: _, ...rest }: ImageManifest): Omit<ImageManifes
   return rest;
 }
 
-/** A create that was cut off before its manifest leaves an empty directory; anything else is somebody's. */
-async function removeIfEmpty(dir: string): Promise<void> {
-  try {
-    await rmdir(dir);
-  } catch (error) {
-    if (!['ENOTEMPTY', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-  }
+/** A create that was cut off before its manifest leaves nothing, or half a manifest; anything else is somebody's. */
+async function removeIfUnbegun(dir: string): Promise<void> {
+  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOTDIR') return null;
+    throw error;
+  });
+  if (names?.every(isTemporaryManifest)) await rm(dir, { recursive: true });
 }

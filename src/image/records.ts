@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../common/files.ts';
+import { isTemporary } from './temporary.ts';
 
 const fileSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -44,6 +45,11 @@ export interface ImageRecords {
 
 export async function writeImageManifest(dir: string, { directory: _, ...record }: ImageRecord): Promise<void> {
   await writeFileAtomic(join(dir, 'image.json'), `${JSON.stringify({ format: 1, ...record }, null, 2)}\n`);
+}
+
+/** Whether a name is that of a manifest whose writing was cut off. */
+export function isTemporaryManifest(name: string): boolean {
+  return name.startsWith('image.json.') && isTemporary(name);
 }
 
 /** Null when there is none, or it is not one of ours. */

@@ -122,7 +122,7 @@ export class DirectoryImageStore implements ImageStore {
 
   /**
    * Makes an image of a built one, without copying where the file system allows. An image of that name with the very same
-   * files is returned as it is.
+   * files is returned as it is; one without files, as an import that was cut off leaves it, is given them.
    */
   async importCached(
     cached: CachedImage,
@@ -136,7 +136,8 @@ export class DirectoryImageStore implements ImageStore {
         each.kernel?.sha256 === manifest.kernel.sha256 &&
         each.rootfs?.sha256 === manifest.rootfs.sha256,
     );
-    const image = same ?? (await this.create({ name, description: manifest.description }));
+    const begun = this.list().find((each) => each.name === name && each.kernel === null && each.rootfs === null);
+    const image = same ?? begun ?? (await this.create({ name, description: manifest.description }));
     if (!same) {
       await this.#change(image.id, async (staged) => {
         const dir = this.#dir(this.#record(image.id));

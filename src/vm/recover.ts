@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { forEachLimited, type Serial } from '../common/concurrency.ts';
+import { sweepTemporaries } from '../common/files.ts';
 import type { Operation } from '../store/vm-store.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
@@ -93,6 +94,7 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
       return;
     case 'snapshot':
       await undoSteps('snapshot', snapshotPlan, context, deps.log);
+      await sweepTemporaries(deps.layout.dir(vm.id));
       await resumeCaptured(operations, vm);
       await operations.finish(vm, {});
       return;

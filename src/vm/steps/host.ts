@@ -82,12 +82,13 @@ export const launchStep: Step<OperationContext> = {
   },
 };
 
-/** Ends the process, whatever state it is in. */
+/** Ends the process, whatever state it is in, and with it the use of the memory that it was cloned from. */
 export const endStep: Step<OperationContext> = {
   name: 'end',
   async run({ deps, live, vm }) {
     live.release(vm.id);
     await deps.engine.destroy(vm.id, deps.layout.run(vm.id));
+    await forgetMemory(deps.layout.dir(vm.id));
   },
 };
 

@@ -1,15 +1,18 @@
 /** The engine room in a process of its own, told by its parent what to do and where to die; see ./room.ts. */
 
+import { createReadStream } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { armFailpoint } from '../../../src/common/failpoint.ts';
 import { loadConfig } from '../../../src/daemon/config.ts';
 import { openHost } from '../../../src/daemon/host.ts';
+import { dieAtEffect } from './effects.ts';
 import type { RoomOperations } from './room.ts';
 
-const [home = '', settings = '{}'] = process.argv.slice(2);
-const { vms } = await openHost(
+const [home = '', settings = '{}', diesAt = ''] = process.argv.slice(2);
+dieAt(diesAt);
+const { vms, images, db } = await openHost(
   loadConfig({ file: null, env: {}, flags: { home, 'network.resolver': false, ...JSON.parse(settings) } }),
   () => {},
   pino({ level: 'warn' }, pino.destination({ fd: 2, sync: true })),
@@ -19,8 +22,29 @@ const operations: RoomOperations = {
   list: async () => vms.list(),
   create: (request) => vms.create(request),
   start: (id) => vms.start(id),
+  stop: (id, options) => vms.stop(id, options),
+  reboot: (id) => vms.reboot(id),
+  pause: (id) => vms.pause(id),
+  resume: (id) => vms.resume(id),
+  resize: (id, change) => vms.resize(id, change),
   remove: (id) => vms.remove(id),
   snapshot: (id) => vms.snapshot(id),
+  snapshots: () => db.selectFrom('snapshots').select(['id', 'role']).execute(),
+  removeSnapshot: (id) => vms.removeSnapshot(id),
+  fork: (id, count) => vms.fork(id, count),
+  warm: (shape) => vms.warm(shape),
+  async forgetTemplates(ids) {
+    await db.deleteFrom('snapshots').where('id', 'in', ids).execute();
+  },
+  async spares() {
+    const isSpare = db.selectFrom('vms').where('hidden', '=', 1).where('state', '=', 'paused');
+    return (await isSpare.select('id').execute()).length;
+  },
+  images: async () => images.list(),
+  createImage: (name) => images.create({ name, description: '' }),
+  putRootfs: (id, path) => images.putRootfs(id, createReadStream(path)),
+  setDefaultImage: (id) => images.setDefault(id),
+  removeImage: (id) => images.remove(id),
   async shell(id, command) {
     const limits = { cwd: '/', env: { PATH: '/usr/bin:/bin' }, uid: 0, gid: 0, timeoutMs: 60_000 };
     const exec = vms.guest(id).exec({ argv: ['/bin/sh', '-c', command], ...limits });
@@ -30,8 +54,14 @@ const operations: RoomOperations = {
     if (exitCode !== 0) throw new Error(`${command}: exit code ${exitCode}`);
     return output;
   },
-  dieAt: async (point) => armFailpoint(point),
+  dieAt: async (point) => dieAt(point),
 };
+
+function dieAt(point: string): void {
+  const number = /^effect (\d+)$/.exec(point)?.[1];
+  if (number === undefined) armFailpoint(point);
+  else dieAtEffect(Number(number));
+}
 
 interface Call {
   readonly number: number;

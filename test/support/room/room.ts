@@ -3,19 +3,42 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CreateVm, Snapshot, Vm } from '../../../src/vm/model.ts';
+import type { Image } from '../../../src/image/images.ts';
+import type { CreateVm, Snapshot, StopOptions, TemplateShape, Vm } from '../../../src/vm/model.ts';
 import { assertPrivateNetwork } from '../daemon.ts';
 
-/** What can be asked of the room's process; see `VmService` for what each does. */
+/** What can be asked of the room's process; see `VmService` and `ImageStore` for what each does. */
 export interface RoomOperations {
   list(): Promise<readonly Vm[]>;
   create(request: CreateVm): Promise<Vm>;
   start(id: string): Promise<Vm>;
+  stop(id: string, options?: StopOptions): Promise<Vm>;
+  reboot(id: string): Promise<Vm>;
+  pause(id: string): Promise<Vm>;
+  resume(id: string): Promise<Vm>;
+  resize(id: string, change: { readonly memoryMiB?: number; readonly diskMiB?: number }): Promise<Vm>;
   remove(id: string): Promise<void>;
   snapshot(id: string): Promise<Snapshot>;
+  /** Of every role. */
+  snapshots(): Promise<readonly { readonly id: string; readonly role: string }[]>;
+  removeSnapshot(id: string): Promise<void>;
+  fork(id: string, count: number): Promise<readonly Vm[]>;
+  warm(shape: TemplateShape): Promise<void>;
+  /** Takes the rows of templates away; the next room sweeps their files. */
+  forgetTemplates(ids: readonly string[]): Promise<void>;
+  /** How many VMs stand by that nobody sees. */
+  spares(): Promise<number>;
+  images(): Promise<readonly Image[]>;
+  createImage(name: string): Promise<Image>;
+  putRootfs(id: string, path: string): Promise<Image>;
+  setDefaultImage(id: string): Promise<Image>;
+  removeImage(id: string): Promise<void>;
   /** Standard output of a command that must succeed. */
   shell(id: string, command: string): Promise<string>;
-  /** Has the process die with SIGKILL at a failpoint, as `create.disk.before`. */
+  /**
+   * Has the process die with SIGKILL at a failpoint (`create.disk.before`), or in place of its n-th effect from now on
+   * (`effect 3`): a commit of the store, or a file made, renamed, linked or removed.
+   */
   dieAt(point: string): Promise<void>;
 }
 
@@ -33,12 +56,13 @@ export class Room {
   readonly #calls = new Map<number, PromiseWithResolvers<unknown>>();
   readonly #output: Buffer[] = [];
   #number = 0;
+  #hasOpened = false;
   /** Resolves when the process has ended, with the signal that ended it. */
   readonly ended: Promise<NodeJS.Signals | null>;
 
-  private constructor(home: string, settings: Readonly<Record<string, unknown>>) {
+  private constructor(home: string, settings: Readonly<Record<string, unknown>>, diesAt = '') {
     const program = fileURLToPath(new URL('process.ts', import.meta.url));
-    this.#child = fork(program, [home, JSON.stringify(settings)], {
+    this.#child = fork(program, [home, JSON.stringify(settings), diesAt], {
       serialization: 'advanced',
       // Compiled once for all rooms of this run: most of what a start takes is stripping types.
       env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'berth-test-cache', 'node') },
@@ -52,6 +76,8 @@ export class Room {
       return signal;
     });
     this.#child.on('message', ({ number, value, error }: { number: number; value?: unknown; error?: string }) => {
+      // The first message of all.
+      this.#hasOpened = true;
       const call = this.#calls.get(number);
       this.#calls.delete(number);
       if (error === undefined) call?.resolve(value);
@@ -69,6 +95,19 @@ export class Room {
       throw new Error(`the room did not open:\n${room.output()}`, { cause: error });
     });
     return room;
+  }
+
+  /** One that dies at a point of what it does by itself, perhaps before it has opened: nothing can be asked of it. */
+  static doomed(home: string, settings: Readonly<Record<string, unknown>>, diesAt: string): Room {
+    return new Room(home, settings, diesAt);
+  }
+
+  get hasOpened(): boolean {
+    return this.#hasOpened;
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** Rejects with {@link RoomDied} when the process dies of it. */

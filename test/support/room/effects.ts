@@ -1,6 +1,6 @@
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { StatementSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
 
 /**
  * Counts what this process does that a later one can see: commits of a database, and files that are made, renamed, linked
@@ -30,13 +30,9 @@ for (const name of ['rename', 'link', 'rm', 'mkdir', 'writeFile', 'open']) {
 }
 syncBuiltinESMExports();
 
-const run = StatementSync.prototype.run;
-let inTransaction = false;
-StatementSync.prototype.run = function (this: StatementSync, ...args: Parameters<typeof run>) {
-  const verb = /^\s*(\w+)/.exec(this.sourceSQL)?.[1]?.toLowerCase() ?? '';
-  const isWrite = verb === 'insert' || verb === 'update' || verb === 'delete';
-  if (verb === 'commit' || (isWrite && !inTransaction)) beforeEffect();
-  if (verb === 'begin') inTransaction = true;
-  if (verb === 'commit' || verb === 'rollback') inTransaction = false;
-  return run.apply(this, args);
-} as typeof run;
+const exec = DatabaseSync.prototype.exec;
+DatabaseSync.prototype.exec = function (this: DatabaseSync, sql) {
+  const isCommit = /\bCOMMIT\b/.test(sql) || (!this.isTransaction && /^\s*(CREATE|DROP)\b/.test(sql));
+  if (isCommit) beforeEffect();
+  return exec.call(this, sql);
+};

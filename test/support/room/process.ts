@@ -29,17 +29,14 @@ const operations: RoomOperations = {
   resize: (id, change) => vms.resize(id, change),
   remove: (id) => vms.remove(id),
   snapshot: (id) => vms.snapshot(id),
-  snapshots: () => db.selectFrom('snapshots').select(['id', 'role']).execute(),
+  snapshots: async () => db.all('SELECT id, role FROM snapshots'),
   removeSnapshot: (id) => vms.removeSnapshot(id),
   fork: (id, count) => vms.fork(id, count),
   warm: (shape) => vms.warm(shape),
   async forgetTemplates(ids) {
-    await db.deleteFrom('snapshots').where('id', 'in', ids).execute();
+    for (const id of ids) await db.write((writer) => writer.run('DELETE FROM snapshots WHERE id = ?', id));
   },
-  async spares() {
-    const isSpare = db.selectFrom('vms').where('hidden', '=', 1).where('state', '=', 'paused');
-    return (await isSpare.select('id').execute()).length;
-  },
+  spares: async () => db.all("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'").length,
   images: async () => images.list(),
   createImage: (name) => images.create({ name, description: '' }),
   putRootfs: (id, path) => images.putRootfs(id, createReadStream(path)),

@@ -1,4 +1,4 @@
-import type { Serial } from '../common/concurrency.ts';
+import type { Pending, Serial } from '../common/concurrency.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateVm, Vm } from './model.ts';
@@ -30,7 +30,7 @@ export class Spares {
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
   readonly #serial: Serial<string>;
-  readonly #reservations: Serial<'reserve'>;
+  readonly #reservations: Pending;
   readonly #spares = new Map<string, Spare>();
   /** The one that is being made. */
   #makingId: string | null = null;
@@ -39,7 +39,7 @@ export class Spares {
   #template: StoredSnapshot | null = null;
   #closing = false;
 
-  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Pending) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
@@ -61,7 +61,7 @@ export class Spares {
     let vm: Vm;
     const operation = journalEntry(spare.id, 'create', spare.detail);
     try {
-      vm = await this.#reservations.run('reserve', () => this.#rewrite(spare, template, request, operation));
+      vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
     } catch (error) {
       // The request was refused: the spare is as good as before.
       this.#spares.set(spare.id, spare);
@@ -171,7 +171,7 @@ export class Spares {
         ...(imageId === null ? {} : { imageId }),
       };
       const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
-      const { vm, operation } = await this.#reservations.run('reserve', async () => {
+      const { vm, operation } = await this.#reservations.run(async () => {
         const reserved = reserveVm(prepared, records, this.ids, deps);
         this.#makingId = reserved.vm.id;
         await this.#operations.reserve(reserved.vm, reserved.operation);

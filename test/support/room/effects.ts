@@ -1,6 +1,6 @@
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, StatementSync } from 'node:sqlite';
 
 /**
  * Counts what this process does that a later one can see: commits of a database, and files that are made, renamed, linked
@@ -36,3 +36,9 @@ DatabaseSync.prototype.exec = function (this: DatabaseSync, sql) {
   if (isCommit) beforeEffect();
   return exec.call(this, sql);
 };
+
+const run = StatementSync.prototype.run;
+StatementSync.prototype.run = function (this: StatementSync, ...args: Parameters<typeof run>) {
+  if (this.sourceSQL === 'COMMIT') beforeEffect();
+  return run.apply(this, args);
+} as typeof run;

@@ -9,9 +9,8 @@ import { AccessControl, type AuthOptions } from './auth.ts';
 import { registerBodies } from './bodies.ts';
 import { Codec } from './codec.ts';
 import type { ApiContext } from './context.ts';
-import { registerDocs } from './docs.ts';
 import { answerBrokenRequest, registerErrors, sendError } from './errors.ts';
-import { registerExplorer, registerOpenApi } from './openapi.ts';
+import { registerLazyPages } from './lazy-pages.ts';
 import type { ActivityLog, ExecLogStore, HostMonitor } from './ports.ts';
 import { registerRateLimits } from './rate-limits.ts';
 import { registerRoutes } from './routes.ts';
@@ -75,24 +74,24 @@ export async function createRunDatSheeshApi(options: RunDatSheeshOptions): Promi
     // While the daemon stops, the service refuses what it no longer does, in the usual shape.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 256 },
+    // Answers are rendered by the codec. Response schemas are documentation only.
+    schemaController: { compilersFactory: { buildSerializer: () => () => JSON.stringify } },
     trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, options.log),
   });
-  // Answers are rendered by the codec. Response schemas are documentation only.
-  app.setSerializerCompiler(() => JSON.stringify);
   registerErrors(app, options.log);
   registerBodies(app);
   await app.register(cookie);
   context.access.register(app);
   followEvents(app, context);
-  await registerOpenApi(app);
   await app.register(async (open) => {
     open.addHook('onRoute', (route) => {
       route.config = { ...route.config, runDatSheesh: { access: 'public' } };
     });
-    await registerExplorer(open);
-    registerDocs(open);
+    registerLazyPages(open, async () =>
+      (await import('./documentation.ts')).createDocumentation(context, options.auth.keys),
+    );
   });
   await app.register(async (limited) => {
     await registerRateLimits(limited, context.rateLimits);

@@ -9,8 +9,6 @@ export interface Call {
 interface LoadOptions {
   readonly connections?: number;
   readonly request?: Call;
-  /** Ends after so many requests instead of after a time. */
-  readonly amount?: number;
 }
 
 /**
@@ -20,9 +18,8 @@ export async function load(
   url: string,
   headers: Record<string, string>,
   seconds: number,
-  { connections = 16, request, amount }: LoadOptions = {},
+  { connections = 16, request }: LoadOptions = {},
 ): Promise<number> {
-  const started = performance.now();
   const result = await autocannon({
     url,
     headers,
@@ -30,9 +27,8 @@ export async function load(
     duration: seconds,
     workers: 1,
     ...(request === undefined ? {} : { method: request.method, body: request.body }),
-    ...(amount === undefined ? {} : { amount }),
   });
   if (result.non2xx > 0 || result.errors > 0)
     throw new Error(`${url}: ${result.non2xx} replies that are not 2xx, ${result.errors} errors`);
-  return amount === undefined ? result.requests.average : (amount * 1000) / (performance.now() - started);
+  return result.requests.average;
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFile, readlink } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listPids, readProcessFile, signalProcess } from '../src/common/processes.ts';
@@ -14,8 +15,9 @@ import { traces } from './support/leftovers.ts';
 const parkAfterSeconds = 1;
 const echoPort = 7007;
 
-/** Sends each datagram back to where it came from. */
+/** Sends each datagram back to where it came from, and takes connections. */
 const echoServer = `import socket
+t = socket.create_server(("0.0.0.0", ${echoPort}))
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("0.0.0.0", ${echoPort}))
 while True:
@@ -76,6 +78,24 @@ describe('parking', () => {
     }
   }
 
+  /** Wakes the VM by a datagram, and waits until it is parked again. It answers a little before it is noted as awake. */
+  async function wakeByPacket(text: string): Promise<void> {
+    assert.equal(await echo(text), text);
+    await eventually('the VM is awake', async () => !(await isParked()));
+    await parked();
+  }
+
+  /** Sends that many datagrams, to a port where nobody waits for them. */
+  async function flood(count: number): Promise<void> {
+    const socket = createSocket('udp4');
+    const sent = Array.from(
+      { length: count },
+      () => new Promise((resolve) => socket.send(Buffer.alloc(64), echoPort + 1, vm.guestIp, resolve)),
+    );
+    await Promise.all(sent);
+    socket.close();
+  }
+
   it('stops an idle VM, which uses no processor time then and is running to clients', async () => {
     await parked();
     const pid = await qemu();
@@ -105,9 +125,7 @@ describe('parking', () => {
       ),
     );
     await parked();
-    assert.equal(await echo('wake up'), 'wake up');
-    assert.equal(await isParked(), false);
-    await parked();
+    await wakeByPacket('wake up');
   });
 
   it('leaves a VM running that computes', async () => {
@@ -127,10 +145,27 @@ describe('parking', () => {
     const ticks = await cpuTicks(pid);
     daemon = await daemon.restart();
     assert.equal(await isParked(), true);
-    assert.equal(await echo('after a restart'), 'after a restart');
-    await parked();
+    await wakeByPacket('after a restart');
     assert.equal(await qemu(), pid);
     assert.ok((await cpuTicks(pid)) > ticks);
+  });
+
+  it('is reached by what was sent while the daemon was away, once there is a daemon', async () => {
+    await parked();
+    await daemon.kill();
+    const sentOnce = echo('while nobody looked', 100_000);
+    // More than its tap can hold.
+    await flood(3000);
+    const connection = connect({ host: vm.guestIp, port: echoPort, timeout: 100_000 });
+    const connected = once(connection, 'connect', { signal: AbortSignal.timeout(100_000) });
+    await sleep(500);
+    assert.equal(connection.connecting, true);
+    daemon = await daemon.restart();
+    await connected;
+    connection.destroy();
+    assert.equal(await sentOnce, 'while nobody looked');
+    await parked();
+    await wakeByPacket('and now');
   });
 
   it('wakes VMs when nobody looks for packets any more', async () => {
@@ -162,7 +197,7 @@ describe('parking', () => {
       daemon = await daemon.restart({ env: {} });
       assert.equal(await output(daemon, vm.id, 'echo well'), 'well\n');
       await parked();
-      assert.equal(await echo(point), point);
+      await wakeByPacket(point);
       assert.deepEqual(await traces(daemon.home), before);
       assert.equal((await tapWatches()).length, 1);
     });

@@ -107,11 +107,15 @@ describe('a VM', () => {
     assert.match(status, /^Seccomp:\s+2$/m);
     assert.match(status, /^NoNewPrivs:\s+1$/m);
     const dir = join(daemon.home, 'vms', vm.id);
-    for (const name of await readdir(dir)) {
+    const rights = async (name: string) => {
       const { mode, uid: owner } = await stat(join(dir, name));
-      if (name.startsWith('layer-')) assert.deepEqual([mode & 0o077, owner], [0, uid], name);
-      if (name === 'run' || name === 'manifest.json') assert.deepEqual([mode & 0o077, owner], [0, 0], name);
-    }
+      return [name, mode & 0o077, owner];
+    };
+    const [layer, ...otherLayers] = (await readdir(dir)).filter((name) => name.startsWith('layer-'));
+    assert.ok(layer, 'there is no layer');
+    assert.deepEqual(otherLayers, []);
+    assert.deepEqual(await rights(layer), [layer, 0, uid]);
+    for (const name of ['run', 'manifest.json']) assert.deepEqual(await rights(name), [name, 0, 0]);
   });
 
   it('stops cleanly with the daemon asked to take VMs down', async () => {

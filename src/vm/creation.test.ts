@@ -166,6 +166,19 @@ describe('where a new VM comes from', () => {
       return row?.state === 'running';
     }
 
+    it('is none at all when the daemon ends before all are there', async () => {
+      const { id } = await vms.create(small);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      host.onCall = (call) => (call === 'capture' ? promise : undefined);
+      const fork = assert.rejects(vms.fork(id, 2), { code: 'shutting_down' });
+      while (called('capture').length === 0) await new Promise((done) => setImmediate(done));
+      const closed = vms.close();
+      resolve();
+      await fork;
+      await closed;
+      assert.deepEqual([[...host.processes.keys()], await files('vms'), await files('snapshots')], [[id], [id], []]);
+    });
+
     it('is refused as a whole, before the VM stands still for it, where there is no room for all', async () => {
       await reopen({}, { maxVms: 3 });
       const { id } = await vms.create(small);

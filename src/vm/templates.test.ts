@@ -113,7 +113,7 @@ describe('templates', () => {
     host.onCall = (name) => {
       if (name === 'ready') host.fingerprint = 'another';
     };
-    await assert.rejects(vms.warm(shape()));
+    await assert.rejects(vms.warm(shape()), { code: 'conflict' });
     assert.deepEqual([await sizes(), vms.list(), host.processes.size], [[], [], 0]);
   });
 
@@ -209,10 +209,12 @@ describe('templates', () => {
       await warm;
     });
 
-    it('are waited for by a daemon that ends', async () => {
+    it('are waited for by a daemon that ends, and others are not begun', async () => {
       await begin({});
+      const next = vms.warm(shape(65));
       const closed = vms.close();
       going.resolve();
+      await assert.rejects(next, { code: 'shutting_down' });
       await closed;
       assert.deepEqual([host.processes.size, await readdir(join(host.home, 'vms'))], [0, []]);
     });

@@ -74,8 +74,9 @@ export class Templates {
     this.#begun.delete(key);
     await this.#building.run('build', () => this.#build(shape));
     const template = this.#byKey(key);
-    if (template === null) throw new Error('the template is gone again: the budget for templates is too small');
-    return template;
+    if (template !== null) return template;
+    if (this.#closing) throw new BerthError('shutting_down');
+    throw new BerthError('conflict', { reason: 'The image has changed while its template was made' });
   }
 
   /** A template that turned out to be of no use. */

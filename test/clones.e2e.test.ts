@@ -3,9 +3,11 @@ import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createVm, exec, expectStatus, output, type WireVm } from './support/api.ts';
+import { listenForAnnouncements } from './support/arp.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
 import { noTraces, traces } from './support/leftovers.ts';
+import { runBerth } from './support/serve.ts';
 
 interface Renewed extends WireVm {
   readonly renewal?: readonly { readonly name: string; readonly outcome: string; readonly detail: string }[];
@@ -82,7 +84,8 @@ describe('clones', () => {
     await removeAll(daemon);
   });
 
-  it('are machines of their own', async () => {
+  it('are machines of their own, which tell the network where they are', async () => {
+    using arp = await listenForAnnouncements();
     const vms = await Promise.all(Array.from({ length: count }, () => createVm(daemon)));
     const identities: { clock: number; before: number; after: number; own: string[] }[] = [];
     for (const { id } of vms) {
@@ -99,6 +102,10 @@ describe('clones', () => {
       assert.equal(new Set(values).size, count, `part ${part}: ${values}`);
     }
     assert.equal(new Set(vms.map(({ guestIp }) => guestIp)).size, count);
+    const told = vms.map(({ guestIp }, n) => `${identities[n]?.own[3]} ${guestIp}`);
+    await eventually(`announced: ${told}, heard: ${[...arp.announced]}`, async () =>
+      told.every((address) => arp.announced.has(address)),
+    );
     const address = await output(daemon, vms[0]!.id, 'ip -o -4 addr show scope global');
     assert.match(address, new RegExp(` ${vms[0]!.guestIp.replaceAll('.', '\\.')}/`));
     assert.equal(address.trim().split('\n').length, 1);
@@ -198,6 +205,32 @@ describe('clones', () => {
     await eventually('another template is built', async () =>
       (await traces(daemon.home)).rows.some((row) => row.includes('template') && row !== template),
     );
+    await removeAll(daemon);
+  });
+
+  it('come before any boot where the operator asks for it', async () => {
+    const memMb = 320;
+    for (const _ of ['makes it', 'finds it']) {
+      const args = ['image', 'warm', '--cpus', '1', '--memory', String(memMb)];
+      const { code, stdout, stderr } = await runBerth(args, { BERTH_HOME: daemon.home, BERTH_API_KEY: daemon.apiKey });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /VMs of sandbox with 1 cpu and 320 MiB are cloned/);
+    }
+    const vm: Renewed = await createVm(daemon, { memMb });
+    assert.ok(vm.renewal);
+    const [{ id: image }] = await expectStatus<[{ id: string }]>(daemon, 200, 'GET', '/v1/images');
+    const warm = (status: number, id: string, body: object) =>
+      expectStatus(daemon, status, 'POST', `/v1/images/${id}/warm`, body);
+    await warm(204, image, { cpu: 1, memMb });
+    for (const wrong of [{ cpu: 0, memMb }, { cpu: 1.5, memMb }, { cpu: 1, memMb: 1 }, { cpu: 1 }])
+      await warm(400, image, wrong);
+    await warm(404, 'img-none', { cpu: 1, memMb });
+    const none = await runBerth(['image', 'warm', 'none', '--cpus', '1', '--memory', '320'], {
+      BERTH_HOME: daemon.home,
+      BERTH_API_KEY: daemon.apiKey,
+    });
+    assert.notEqual(none.code, 0);
+    assert.match(none.stderr, /there is no image none/);
     await removeAll(daemon);
   });
 

@@ -208,7 +208,8 @@ static const char *change(const struct net_config *config, bool pristine) {
   /* The addresses that are there when the interface comes up or changes its MAC are announced; IPv6 has none while it is down. */
   if (config->addresses[0].set) add_address("adding the IPv4 address", &config->addresses[0]);
   if (interface.is_up) add_addresses6(config);
-  add_link("setting the MAC address", interface.index, true, new_mac ? config->mac : NULL);
+  /* A copy may be given the very MAC of what it was copied from: set again, it announces the address all the same. */
+  add_link("setting the MAC address", interface.index, true, new_mac || interface.is_up ? config->mac : NULL);
   if (!interface.is_up) add_addresses6(config);
   set_default_route(AF_INET, &config->gateways[0]);
   set_default_route(AF_INET6, &config->gateways[1]);

@@ -10,7 +10,7 @@ export const bridge = 'berth0';
 export const gateway4 = '172.16.0.1';
 export const gateway6 = 'fd62:6572::1';
 export const limits = { connections: 60, dnsPerSecond: 20 };
-export const addresses = { bridge, address4: `${gateway4}/24`, address6: `${gateway6}/64` };
+const addresses = { bridge, address4: `${gateway4}/24`, address6: `${gateway6}/64` };
 export const plan = createBridgePlan({ ...addresses, resolver: true });
 
 export const world4 = ['198.51.100.2', '198.51.100.3'] as const;

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -13,7 +11,6 @@ import { verifyPeer } from '../attest/tls/peer.ts';
 import type { Expectations, VerifyInput } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
 import { certificateFromPem } from '../attest/x509/pem.ts';
-import type { GuestConnectTarget } from '../guest/guest.ts';
 import { AgentVm, type VmProgram } from './testing/vm.ts';
 import type { VmAppOutput } from './testing/vm-app.ts';
 import { readVerifyRequest } from './verify-request.ts';
@@ -82,15 +79,15 @@ describe('an app in a VM', () => {
   });
 
   test('the host sees the machine through its own socket, and the public port', async () => {
-    const info = JSON.parse(await get({ unix: '/run/dstack/guest.sock' }, '/api/SysInfo')) as {
+    const info = JSON.parse(await vm.fetch({ unix: '/run/dstack/guest.sock' }, '/api/SysInfo')) as {
       num_cpus: number;
       disks: object[];
     };
     assert.equal(info.num_cpus, 1);
     assert.equal(info.disks.length, 1);
-    const { app_id: appId } = JSON.parse(await get({ port: 8090 }, '/prpc/Worker.Info')) as { app_id: string };
+    const { app_id: appId } = JSON.parse(await vm.fetch({ port: 8090 }, '/prpc/Worker.Info')) as { app_id: string };
     assert.equal(appId, first.info.app_id);
-    assert.match(await get({ port: 8090 }, '/metrics'), /^disk_total_size\{name="[^"]+",mount_point="\/"\} \d+$/m);
+    assert.match(await vm.fetch({ port: 8090 }, '/metrics'), /^disk_total_size\{name="[^"]+",mount_point="\/"\} \d+$/m);
   });
 
   test('the socket of the host is closed to the app', async () => {
@@ -120,19 +117,6 @@ describe('an app in a VM', () => {
     assert.equal(exitCode, 1);
     assert.match(stderr, /something listens/);
   });
-
-  /** The body of a GET to an address in the VM. */
-  async function get(target: GuestConnectTarget, path: string): Promise<string> {
-    const stream = await vm.guest.connect(target);
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
-    const sent = request({ path, host: 'vm', createConnection: () => stream as never }, (reply) => {
-      assert.equal(reply.statusCode, 200);
-      resolve(text(reply));
-    });
-    sent.on('error', reject);
-    sent.end();
-    return promise.finally(() => stream.destroy());
-  }
 });
 
 /** The program with the SDK, as one file. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -8,10 +9,10 @@ import { pack } from 'tar-stream';
 import { bundleAgent } from '../../../scripts/bundle-agent.mjs';
 import { SimulatedPlatform } from '../../attest/simulated/platform.ts';
 import { createGuestClient } from '../../guest/client.ts';
-import type { GuestClient } from '../../guest/guest.ts';
-import { QemuGuest } from '../../guest/testing/qemu-guest.ts';
+import type { GuestClient, GuestConnectTarget, GuestNetworkConfig } from '../../guest/guest.ts';
+import { QemuGuest, type QemuGuestOptions } from '../../guest/testing/qemu-guest.ts';
 import { buildImage } from '../../image/build.ts';
-import { agentFiles } from './agent-files.ts';
+import { type AgentFilesOptions, agentFiles } from './agent-files.ts';
 
 const bootMs = 120_000;
 const directory = '/dstack';
@@ -30,23 +31,41 @@ export interface VmProgram {
   kill(): Promise<void>;
 }
 
+export interface AgentVmOptions {
+  /** What the machine has besides. */
+  readonly machine?: Pick<QemuGuestOptions, 'extra' | 'append'>;
+  readonly network?: GuestNetworkConfig;
+}
+
 /** A VM of the sandbox image with the agent's files in /dstack; the agent does not run yet. */
 export class AgentVm {
-  readonly guest: GuestClient;
   /** Whom a verifier of its quotes has to trust. */
   readonly platform: SimulatedPlatform;
-  readonly #machine: QemuGuest;
+  readonly #network: GuestNetworkConfig | null;
   readonly #scratch: string;
+  #machine: QemuGuest;
+  #guest: GuestClient;
 
-  private constructor(machine: QemuGuest, guest: GuestClient, platform: SimulatedPlatform, scratch: string) {
+  private constructor(
+    machine: QemuGuest,
+    platform: SimulatedPlatform,
+    network: GuestNetworkConfig | null,
+    scratch: string,
+  ) {
     this.#machine = machine;
-    this.guest = guest;
+    this.#guest = createGuestClient(machine.openChannel);
     this.platform = platform;
+    this.#network = network;
     this.#scratch = scratch;
   }
 
+  /** Of the boot that runs. */
+  get guest(): GuestClient {
+    return this.#guest;
+  }
+
   /** @param compose text of app-compose.json */
-  static async boot(compose: string): Promise<AgentVm> {
+  static async boot(compose: string, { machine: more = {}, network }: AgentVmOptions = {}): Promise<AgentVm> {
     const scratch = await mkdtemp(join(tmpdir(), 'berth-agent-vm-'));
     const bundle = join(scratch, 'agent.cjs');
     const { BERTH_TEST_KERNEL: kernel, BERTH_TEST_ROOTFS: rootfs } = process.env;
@@ -55,18 +74,17 @@ export class AgentVm {
       SimulatedPlatform.open(scratch),
       bundleAgent(bundle),
     ]);
-    const machine = await QemuGuest.start({ kernel: image.kernel, rootfs: image.rootfs, diskSize: '5G' });
-    const vm = new AgentVm(machine, createGuestClient(machine.openChannel), platform, scratch);
+    const machine = await QemuGuest.start({
+      kernel: image.kernel,
+      rootfs: image.rootfs,
+      diskSize: '5G',
+      ...more,
+    });
+    const vm = new AgentVm(machine, platform, network ?? null, scratch);
     try {
-      await vm.guest.ready(bootMs);
-      await vm.guest.configure({
-        hostname: 'agent',
-        unixTimeMs: Date.now(),
-        entropy: randomBytes(64),
-        network: null,
-      });
-      await vm.run('ip link set lo up');
-      await vm.#install(bundle, compose);
+      await vm.#up();
+      await vm.upload(directory, { 'agent.cjs': await readFile(bundle) });
+      await vm.install(directory, { compose });
       return vm;
     } catch (error) {
       await vm[Symbol.asyncDispose]();
@@ -74,11 +92,31 @@ export class AgentVm {
     }
   }
 
-  async #install(bundle: string, compose: string): Promise<void> {
-    await this.upload(directory, {
-      'agent.cjs': await readFile(bundle),
+  async #up(): Promise<void> {
+    await this.guest.ready(bootMs);
+    await this.guest.configure({
+      hostname: 'agent',
+      unixTimeMs: Date.now(),
+      entropy: randomBytes(64),
+      network: this.#network,
+    });
+    await this.run('ip link set lo up');
+  }
+
+  /** Switches the VM off and on: what is on its disk stays. */
+  async reboot(): Promise<void> {
+    await this.run('sync');
+    this.#guest.close();
+    this.#machine = await this.#machine.powerCycle();
+    this.#guest = createGuestClient(this.#machine.openChannel);
+    await this.#up();
+  }
+
+  /** Puts what a host gives an app into a directory, for an agent with a simulated TEE unless the configuration names another. */
+  async install(into: string, files: AgentFilesOptions): Promise<void> {
+    await this.upload(into, {
       'tee/simulated-tee.json': await readFile(join(this.#scratch, 'simulated-tee.json')),
-      ...agentFiles({ compose }),
+      ...agentFiles(files),
     });
   }
 
@@ -104,9 +142,33 @@ export class AgentVm {
     return { exitCode, stdout, stderr };
   }
 
-  /** Starts the agent and waits until it listens. */
-  startAgent(): Promise<VmProgram> {
-    return this.start(['node', `${directory}/agent.cjs`, `${directory}/agent.json`]);
+  /**
+   * Starts the agent and waits until it listens.
+   * @param files directory of agent.json
+   */
+  startAgent(files = directory): Promise<VmProgram> {
+    return this.start(['node', `${directory}/agent.cjs`, `${files}/agent.json`]);
+  }
+
+  /** The body of a reply to a GET, or to a POST of JSON. Throws unless the status is 200. */
+  async fetch(target: GuestConnectTarget, path: string, body?: object): Promise<string> {
+    const stream = await this.guest.connect(target);
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const options = {
+      path,
+      host: 'vm',
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { 'content-type': 'application/json' },
+      createConnection: () => stream as never,
+    };
+    const sent = request(options, (reply) => {
+      const content = text(reply);
+      if (reply.statusCode === 200) resolve(content);
+      else content.then((said) => reject(new Error(`${path}: ${reply.statusCode} ${said}`)), reject);
+    });
+    sent.on('error', reject);
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+    return promise.finally(() => stream.destroy());
   }
 
   /** Starts a program as root and waits for its first line of output. Throws with what it said when it ends before. */

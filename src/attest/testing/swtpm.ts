@@ -15,17 +15,47 @@ export interface SoftwareTpm {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A TPM for a machine of QEMU's, which resets it when it starts. */
+export interface QemuTpm extends AsyncDisposable {
+  /** Arguments that put it into a machine that has an ISA bus. */
+  readonly qemuArguments: readonly string[];
+  /** For the kernel, which finds no TPM that the firmware does not name. */
+  readonly append: string;
+}
+
+export async function startQemuTpm(): Promise<QemuTpm> {
+  const directory = await mkdtemp(join(tmpdir(), 'berth-swtpm-'));
+  const control = join(directory, 'ctrl');
+  const stop = await start(control, ['--tpmstate', `dir=${directory}`]);
+  return {
+    qemuArguments: [
+      ...['-chardev', `socket,id=tpm-control,path=${control}`, '-tpmdev', 'emulator,id=tpm,chardev=tpm-control'],
+      ...['-device', 'tpm-tis,tpmdev=tpm'],
+    ],
+    append: 'tpm_tis.force=1',
+    [Symbol.asyncDispose]: async () => {
+      await stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
 export async function startSwtpm(): Promise<SoftwareTpm> {
   const directory = await mkdtemp(join(tmpdir(), 'berth-swtpm-'));
   const socket = join(directory, 'sock');
   const state = join(directory, 'state');
   await mkdir(state);
-  let stop = await start(socket, state);
+  const power = () =>
+    start(`${socket}.ctrl`, [
+      ...['--tpmstate', `dir=${state}`, '--server', `type=unixio,path=${socket}`],
+      ...['--flags', 'not-need-init,startup-clear'],
+    ]);
+  let stop = await power();
   return {
     tcti: `swtpm:path=${socket}`,
     reset: async () => {
       await stop();
-      stop = await start(socket, state);
+      stop = await power();
     },
     [Symbol.asyncDispose]: async () => {
       await stop();
@@ -34,18 +64,13 @@ export async function startSwtpm(): Promise<SoftwareTpm> {
   };
 }
 
-async function start(socket: string, state: string): Promise<() => Promise<void>> {
-  const child = spawn(
-    'swtpm',
-    [
-      ...['socket', '--tpm2', '--tpmstate', `dir=${state}`],
-      ...['--server', `type=unixio,path=${socket}`, '--ctrl', `type=unixio,path=${socket}.ctrl`],
-      ...['--flags', 'not-need-init,startup-clear'],
-    ],
-    { stdio: 'ignore' },
-  );
+/** @param control unix socket of what controls it */
+async function start(control: string, more: readonly string[]): Promise<() => Promise<void>> {
+  const child = spawn('swtpm', ['socket', '--tpm2', '--ctrl', `type=unixio,path=${control}`, ...more], {
+    stdio: 'ignore',
+  });
   const exited = once(child, 'exit');
-  while (!(await answers(`${socket}.ctrl`))) {
+  while (!(await answers(control))) {
     if (child.exitCode !== null) throw new Error('swtpm did not start');
     await sleep(20);
   }

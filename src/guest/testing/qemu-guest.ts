@@ -23,6 +23,8 @@ export interface QemuGuestOptions {
   readonly diskSize?: string;
   /** More QEMU arguments, such as a network device. */
   readonly extra?: readonly string[];
+  /** More of the kernel's command line. */
+  readonly append?: string;
   /** Keeps memory in a file, so that `snapshot` is possible. */
   readonly canSnapshot?: boolean;
 }
@@ -130,6 +132,12 @@ export class QemuGuest {
     return { dir: this.dir, options: this.#machine.options, tscKhz: this.#machine.tscKhz };
   }
 
+  /** Pulls the plug and switches the machine on again: what was written to its disk is there, this object's end is not. */
+  async powerCycle(): Promise<QemuGuest> {
+    await this.#end();
+    return new QemuGuest(this.#machine);
+  }
+
   async resume(): Promise<void> {
     await this.monitor('cont');
   }
@@ -211,7 +219,10 @@ function qemuArguments(machine: Machine): string[] {
       : []),
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...['-kernel', options.kernel, '-initrd', machine.initrd],
-    ...['-append', `console=ttyS0 panic=-1 quiet cryptomgr.notests tsc=reliable tsc_early_khz=${machine.tscKhz}`],
+    ...[
+      '-append',
+      `console=ttyS0 panic=-1 quiet cryptomgr.notests tsc=reliable tsc_early_khz=${machine.tscKhz} ${options.append ?? ''}`,
+    ],
     ...['-chardev', `file,id=console,path=${join(dir, 'console.log')}`, '-serial', 'chardev:console'],
     ...['-drive', `id=disk,if=none,format=qcow2,file=${machine.disk}`, '-device', 'virtio-blk-device,drive=disk'],
     ...[

@@ -72,6 +72,7 @@ export class Docker {
   async #json(path: string): Promise<unknown> {
     const reply = await this.#open(path);
     let size = 0;
+    reply.setTimeout(replyTimeoutMs, () => reply.destroy());
     reply.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxReplyBytes) reply.destroy();

@@ -17,21 +17,31 @@ export interface Exchange {
 /** Answers a request and resolves to true, or leaves it alone and resolves to false. */
 export type Route = (exchange: Exchange) => Promise<boolean>;
 
-/** Connections one listener holds at a time. */
-const maxConnections = 1024;
+export interface ServerBounds {
+  /** Connections it holds at a time; more are closed. Default 1024. */
+  readonly connections?: number;
+  /** Milliseconds after which a connection ends on which nothing moves, such as one whose reply is not read. Default 120,000. */
+  readonly idleMs?: number;
+}
 
 /** An HTTP server that tries routes in order. Failures are answered in JSON. */
-export function createHttpServer(routes: readonly Route[], log: AgentLog): Server {
+export function createHttpServer(
+  routes: readonly Route[],
+  log: AgentLog,
+  { connections = 1024, idleMs = 120_000 }: ServerBounds = {},
+): Server {
   const handle: RequestListener = (request, response) => {
     answer(routes, request, response).catch((thrown: unknown) => {
       const error = toBerthError(thrown);
-      if (error.code === 'internal') log.error({ err: error.cause }, 'request failed');
+      if (!request.complete && request.destroyed) log.debug({}, 'a sender went away in the middle of its request');
+      else if (error.code === 'internal') log.error({ err: error.cause }, 'request failed');
       if (response.headersSent || response.destroyed) response.destroy();
       else sendReply(response, errorReply(error, 'json'));
     });
   };
   const server = createServer({ requestTimeout: 60_000, maxHeaderSize: 32 * 1024 }, handle);
-  server.maxConnections = maxConnections;
+  server.maxConnections = connections;
+  server.setTimeout(idleMs);
   return server;
 }
 

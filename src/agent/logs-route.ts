@@ -26,6 +26,8 @@ export function logsRoute(docker: Docker, log: AgentLog): Route {
       response.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'x-accel-buffering': 'no' });
       // Whoever follows a silent container learns at once that it works.
       response.flushHeaders();
+      // This log's own bound, for a silent container as for a reader that does not read.
+      request.socket.setTimeout(0);
       stream.setTimeout(idleMs, () => stream.destroy());
       await pipeline(stream, new LogFrames(tty), new LogText(parameters), response);
     } catch (error) {

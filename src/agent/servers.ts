@@ -27,6 +27,9 @@ export interface AgentServers {
   external(more?: readonly Route[]): Server;
 }
 
+/** Connections to the port that everybody reaches, and bytes of a request there: none of its methods needs more. */
+const publicBounds = { connections: 256, maxBytes: 64 * 1024 } as const;
+
 export function agentServers(agent: Agent): AgentServers {
   const { log } = agent;
   const { publicLogs, publicSysinfo } = agent.compose;
@@ -41,13 +44,13 @@ export function agentServers(agent: Agent): AgentServers {
     guestApi: () => createHttpServer([prpcRoute('api', GuestApi, guestApiHandlers(agent), { log })], log),
     external(more = []) {
       const routes = [
-        prpcRoute('prpc', Worker, workerHandlers(agent), { prefix: 'Worker.', log }),
+        prpcRoute('prpc', Worker, workerHandlers(agent), { prefix: 'Worker.', maxBytes: publicBounds.maxBytes, log }),
         dashboardRoute(agent),
         ...(publicLogs ? [logsRoute(agent.docker, log)] : []),
         ...(publicSysinfo ? [metricsRoute(agent)] : []),
         ...more,
       ];
-      const server = createHttpServer(routes, log);
+      const server = createHttpServer(routes, log, publicBounds);
       server.prependListener('request', (_request, response) => response.setHeader('x-app-version', appVersionHeader));
       return server;
     },

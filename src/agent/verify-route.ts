@@ -1,6 +1,5 @@
 import { readBody, sendReply } from '../api/prpc/http.ts';
 import { asciiJson } from '../api/prpc/json.ts';
-import { maxBodyBytes } from '../api/prpc/limits.ts';
 import type { Trust } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
 import { BerthError } from '../common/errors.ts';
@@ -8,8 +7,8 @@ import type { Route } from './http-server.ts';
 import { reportJson } from './verify-report.ts';
 import { readVerifyFile, readVerifyRequest } from './verify-request.ts';
 
-/** Hexadecimal of the largest attestation, and the fields around it. */
-const maxRequestBytes = 3 * maxBodyBytes;
+/** Hexadecimal of the largest attestation, and what is expected of it. */
+const maxRequestBytes = 4 * 1024 * 1024;
 
 /**
  * `POST /verify`: an attestation or a quote with what it must say; the reply is a report, 200 whether it is valid or not.

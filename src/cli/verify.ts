@@ -55,7 +55,7 @@ async function expectations(flags: VerifyFlags): Promise<Record<string, string>>
 }
 
 async function serveVerifier(address: string, trust: Trust): Promise<void> {
-  const server = createHttpServer([verifyRoute(() => trust)], consoleLog());
+  const server = createHttpServer([verifyRoute(() => trust)], consoleLog(), { connections: 64 });
   const { host, port } = parseAddress(address);
   console.log(`POST ${await listenTcp(server, host, port)}/verify`);
   await Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);

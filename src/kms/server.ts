@@ -30,6 +30,8 @@ export interface KmsServerOptions extends KmsOptions {
 
 /** Of the TLS handshake, milliseconds. */
 const HANDSHAKE_TIMEOUT = 10_000;
+/** Hexadecimal of the largest attestation, with what a request has around it. */
+const MAX_REQUEST_BYTES = 3 * 1024 * 1024;
 const limits = { requestTimeout: 60_000, headersTimeout: 20_000, maxHeaderSize: 16 * 1024 } as const;
 
 /**
@@ -91,7 +93,7 @@ function handle<C>(
       sendReply(response, errorReply(new BerthError('route_not_found'), 'json'));
       return;
     }
-    servePrpc(dispatch, request, response, { name, query }, context(request)).catch(() =>
+    servePrpc(dispatch, request, response, { name, query, maxBytes: MAX_REQUEST_BYTES }, context(request)).catch(() =>
       // The caller went away in the middle of its request.
       response.destroy(),
     );

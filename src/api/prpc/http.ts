@@ -5,21 +5,28 @@ import { maxBodyBytes } from './limits.ts';
 import { encodingOf } from './negotiate.ts';
 import { errorReply, type PrpcReply } from './reply.ts';
 
+export interface PrpcCall {
+  readonly name: string;
+  readonly query: string;
+  readonly maxBytes?: number;
+}
+
 /**
  * Serves one call of a service over `node:http`.
  * @param name the method as it stands in the path, decoded
  * @param query without the question mark
+ * @param maxBytes of the body, for services that need less than the protocol allows
  */
 export async function servePrpc<C>(
   dispatch: Dispatch<C>,
   request: IncomingMessage,
   response: ServerResponse,
-  { name, query }: { readonly name: string; readonly query: string },
+  { name, query, maxBytes = maxBodyBytes }: PrpcCall,
   context: C,
 ): Promise<void> {
   const method = request.method === 'GET' ? 'GET' : 'POST';
   const contentType = request.headers['content-type'];
-  const body = await readBody(request, maxBodyBytes);
+  const body = await readBody(request, maxBytes);
   if (body === null) {
     const encoding = encodingOf({ method, query, contentType, body: new Uint8Array() });
     sendReply(response, errorReply(new BerthError('payload_too_large'), encoding));

@@ -15,6 +15,9 @@ import { bareArgs, kill, open } from './bare-qemu.ts';
 /** The state that is restored has a network device with a tap. One clone at a time uses it. */
 const tap = 'berthbare';
 
+/** The descriptor under which the process has the state. */
+const inheritedState = 3;
+
 export interface BareClone {
   readonly guest: GuestClient;
   /** From just before the disk is made to the guest's first answer. */
@@ -90,8 +93,7 @@ export class BareCloner {
       'migration.announce-rounds=0',
     ];
     const child = spawn('qemu-system-x86_64', [...args, ...waiting], {
-      // The state has the descriptor that loadState names.
-      stdio: ['ignore', 'ignore', 'inherit', 'ignore', state.fd],
+      stdio: ['ignore', 'ignore', 'inherit', state.fd],
     });
     const guest = createGuestClient(() => open(socket));
     const end = async () => {
@@ -102,7 +104,7 @@ export class BareCloner {
     try {
       const qmp = await monitorOf(qmpSocket);
       await expectState(qmp);
-      await loadState(qmp);
+      await loadState(qmp, inheritedState);
       await qmp.execute('cont');
       await (asks === 'hello' ? guest.ready(60_000) : guest.become(newIdentity(), 60_000));
       qmp.close();
@@ -134,12 +136,20 @@ async function monitorOf(path: string): Promise<QmpClient> {
   }
 }
 
+/** What the daemon tells a clone: addresses of a network that goes nowhere. */
 function newIdentity() {
   return {
     hostname: 'clone',
     unixTimeMs: Date.now(),
     entropy: randomBytes(64),
-    network: null,
+    network: {
+      mac: '02:be:00:00:00:01',
+      ipv4: '172.16.0.2/24',
+      gateway4: '172.16.0.1',
+      ipv6: 'fd00:be::2/64',
+      gateway6: 'fd00:be::1',
+      nameservers: [],
+    },
     renew: true,
     diskBytes: null,
   };

@@ -40,7 +40,7 @@ describe('crash matrix of clones', () => {
     snapshot: {
       setUp: running,
       act: (id) => site.call('snapshot', id),
-      points: [...pointsOf('snapshot', snapshotPlan), 'snapshot.capture.rest'],
+      points: [...pointsOf('snapshot', snapshotPlan), 'snapshot.capture.ahead', 'snapshot.capture.rest'],
       settles: 'as before',
       verify: () => assertAllWhole(1),
     },

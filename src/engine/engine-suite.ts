@@ -164,9 +164,9 @@ export function engineSuite(name: string, prepare: () => Promise<EngineHarness>)
       const spec = await begin('wait');
       await engine.start(spec);
       const statePath = await emptyState(spec);
-      const refuse = async () => assert.fail('not now');
+      const refuse = () => assert.fail('not now');
       await assert.rejects(
-        engine.capture(spec.id, spec.dir, { statePath, atRest: refuse, take: async () => {} }),
+        engine.capture(spec.id, spec.dir, { statePath, layer: null, atRest: refuse, take: async () => {} }),
         /not now/,
       );
       assert.equal((await engine.observe(spec.id, spec.dir)).state, 'running');
@@ -261,14 +261,14 @@ async function captureVm(engine: Engine, spec: EngineVmSpec, below: Captured | n
   await using file = await open(memoryPath, 'r+');
   let ownPages = 0;
   let calls = 0;
-  const atRest = async () => {
+  const atRest = () => {
     calls++;
   };
   const take = async (page: number, bytes: Buffer) => {
     ownPages += bytes.length / memoryPageBytes;
     await file.write(bytes, 0, bytes.length, page * memoryPageBytes);
   };
-  const { pausedMicros, handOut } = await engine.capture(spec.id, spec.dir, { statePath, atRest, take });
+  const { pausedMicros, handOut } = await engine.capture(spec.id, spec.dir, { statePath, layer: null, atRest, take });
   await handOut();
   assert.ok(pausedMicros > 0);
   return { statePath, memoryPath, ownPages, calls };

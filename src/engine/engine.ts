@@ -76,10 +76,10 @@ export interface EngineMemory {
 export interface EngineCapture {
   /** Where the state of the devices goes: an empty file the VM's process may write, in a directory it may pass. */
   readonly statePath: string;
-  /**
-   * Called while the VM stands still, at the instant that is captured. A failure lets the VM go on and fails the capture.
-   */
-  atRest(): Promise<void>;
+  /** An empty qcow2 that takes the guest's writes to a disk from that instant on: what is below it changes no more. */
+  readonly layer: { readonly disk: string; readonly path: string } | null;
+  /** Called while the VM stands still, with the layer in place. A failure lets the VM go on and fails the capture. */
+  atRest(): void;
   /**
    * Given all memory the guest has changed since it began: whole pages of {@link memoryPageBytes}, `page` the number of
    * the first. Pages that are not given are as in the memory the VM was prepared with, or zero when it booted. The buffer
@@ -207,9 +207,6 @@ export interface Engine {
 
   /** Opens the byte stream that guest-init serves. */
   openChannel(id: string, dir: string): Promise<Duplex>;
-
-  /** Puts a new, empty writable layer over a running VM's disk; the old layer becomes immutable at that instant. */
-  switchDiskLayer(id: string, dir: string, disk: string, newLayer: string): Promise<void>;
 
   /** Path of the guest's serial console log: bounded in size, older part in `<path>.1`. */
   consoleLog(dir: string): string;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type BridgePlan, bridgeMacPrefix, linkLocalOf } from './bridge-plan.ts';
+import type { WaitingTool } from './host-tool.ts';
 import {
   ipJson,
   type Link,
@@ -17,9 +18,12 @@ import type { VmRules } from './vm-rules.ts';
 export class BridgeHost {
   readonly #bridge: string;
   readonly #plan: BridgePlan;
+  readonly #ip: WaitingTool;
   readonly #mac: string;
 
-  constructor(bridge: string, plan: BridgePlan) {
+  /** @param ip `ip -batch -`, for what VMs wait for */
+  constructor(bridge: string, plan: BridgePlan, ip: WaitingTool) {
+    this.#ip = ip;
     this.#bridge = bridge;
     this.#plan = plan;
     // Made from the name: the mark by which a bridge is known as ours, and the same gateway MAC after every restart.
@@ -65,14 +69,15 @@ export class BridgeHost {
       throw new Error(`no such uid: ${uid}`);
     const made = !(await listLinkNames()).includes(tap);
     try {
-      await runIpBatch([
+      const lines = [
         ...(made ? [`tuntap add dev ${tap} mode tap${uid === null ? '' : ` user ${uid}`}`] : []),
         // The host itself has no address on a tap, not even a link-local one.
         `link set dev ${tap} addrgenmode none master ${this.#bridge}`,
         `link set dev ${tap} type bridge_slave isolated on hairpin off`,
         `link set dev ${tap} up`,
         ...this.#neighbours(vm).map((entry) => `neigh replace ${entry}`),
-      ]);
+      ];
+      await this.#ip.run(`${lines.join('\n')}\n`);
       await limitTaps(rxLimits([vm]));
     } catch (error) {
       await runIpRemovals([...(made ? await this.#tapRemoval(tap) : []), ...this.#neighbourRemovals(vm)]);

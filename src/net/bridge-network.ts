@@ -8,6 +8,7 @@ import { type BridgePlan, createBridgePlan } from './bridge-plan.ts';
 import { canonicalAddress } from './cidr.ts';
 import { diagnoseBridge } from './diagnose.ts';
 import { enableForwarding, restoreForwarding } from './forwarding.ts';
+import { WaitingTool } from './host-tool.ts';
 import type { Network, Traffic, VmNetwork } from './network.ts';
 import { applyNft, hasNftElement, listTableNames } from './nft.ts';
 import { isSameListing, listRuleset, listTables, type NftListing } from './nft-listing.ts';
@@ -57,6 +58,8 @@ export function createBridgeNetwork(options: BridgeNetworkOptions): Network {
 class BridgeNetwork implements Network {
   readonly plan: BridgePlan;
   readonly #settings: RulesetSettings;
+  readonly #nft = new WaitingTool('nft', ['-f', '-']);
+  readonly #ip = new WaitingTool('ip', ['-batch', '-']);
   readonly #host: BridgeHost;
   readonly #resolver: Resolver | null;
   readonly #tapWatch: TapWatch;
@@ -76,9 +79,8 @@ class BridgeNetwork implements Network {
     }
     this.plan = createBridgePlan({ bridge, address4, address6, resolver: resolver !== false });
     this.#settings = { bridge, table, plan: this.plan, limits: options.limits ?? { connections: 0, dnsPerSecond: 0 } };
-    this.#host = new BridgeHost(bridge, this.plan);
+    this.#host = new BridgeHost(bridge, this.plan, this.#ip);
     this.#log = log;
-    this.#tapWatch = new TapWatch(log);
     this.#sysctlMemo = join(stateDir, 'sysctl.json');
     this.#tapWatch = new TapWatch(log);
     this.#resolver =
@@ -186,6 +188,8 @@ class BridgeNetwork implements Network {
 
   /** VMs that run on keep their resolver; without any it ends too. */
   async close(): Promise<void> {
+    this.#nft.close();
+    this.#ip.close();
     await this.#tapWatch.close();
     await this.#serial.run('host', async () => {
       // Before reconcile nothing is known of the VMs: whatever runs may be theirs.
@@ -196,6 +200,8 @@ class BridgeNetwork implements Network {
 
   teardown(): Promise<void> {
     return this.#change('tear down', async () => {
+      this.#nft.close();
+      this.#ip.close();
       await this.#tapWatch.close();
       await this.#resolver?.stop();
       await this.#host.removeOtherTaps(new Set());
@@ -213,7 +219,7 @@ class BridgeNetwork implements Network {
     if (before !== undefined) vms.delete(before.tap);
     if (after !== undefined) vms.set(after.tap, after);
     try {
-      await applyNft(
+      await this.#nft.run(
         [before && removeVm(table, before), after && addVm(this.#settings, after)].filter(Boolean).join(''),
       );
     } catch (error) {

@@ -1,6 +1,7 @@
-import type { Pending, Serial } from '../common/concurrency.ts';
+import type { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import { failpoint } from '../common/failpoint.ts';
+import type { Egress } from '../net/network.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateNic, CreateVm, TemplateShape, Vm } from './model.ts';
@@ -22,12 +23,12 @@ export class Creation {
   readonly #snapshots: Snapshots;
   /** Operations on one VM, one after another. */
   readonly #serial: Serial<string>;
-  readonly #reservations: Pending;
+  readonly #reservations: Serial<'reserve'>;
   readonly templates: Templates;
   readonly #spares: Spares;
   #closing = false;
 
-  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Pending) {
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
@@ -44,7 +45,7 @@ export class Creation {
   resume(): void {
     const { log } = this.#operations.deps;
     this.templates.resume().then(
-      (template) => template && this.#spares.refill(template),
+      (template) => template && this.#spares.refill(template, noEgress),
       (error: unknown) => log.warn({ err: error }, 'the templates could not be taken up'),
     );
   }
@@ -122,7 +123,7 @@ export class Creation {
 
   /** Those that are made before anybody asks for them: they hold leases, and make room for VMs that are asked for. */
   uncounted(): readonly Vm[] {
-    return [...this.#uncounted].flatMap((id) => this.#operations.records.counted(id) ?? []);
+    return [...this.#uncounted].flatMap((id) => this.#operations.records.find(id) ?? []);
   }
 
   /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
@@ -145,7 +146,7 @@ export class Creation {
       await this.templates.discard(template);
       return null;
     } finally {
-      this.#spares.refill(template);
+      this.#spares.refill(template, request.egress);
     }
   }
 
@@ -197,7 +198,7 @@ export class Creation {
   }
 
   #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
-    return this.#reservations.run(async () => {
+    return this.#reservations.run('reserve', async () => {
       if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
       const { vm, operation } = reserveVm(prepared, records, this.#uncounted, deps);
@@ -226,9 +227,11 @@ export class Creation {
 /** What a boot of the image may get right where a clone of a template went wrong. */
 const troubleOfTemplates = new Set(['snapshot_damaged', 'snapshot_mismatch', 'boot_failed', 'deadline_exceeded']);
 
+const noEgress: Egress = { outbound: false, allow: [] };
+
 /** A VM of that shape that nobody is to see. */
 function hiddenRequest({ imageId, cpus, memoryMiB }: TemplateShape): CreateVm {
-  return { imageId, cpus, memoryMiB, egress: { outbound: false, allow: [] }, hidden: true };
+  return { imageId, cpus, memoryMiB, egress: noEgress, hidden: true };
 }
 
 /** Interfaces like a VM's, with leases of their own. */

@@ -3,8 +3,17 @@
 import type { Operation } from '../store/vm-store.ts';
 import type { OperationContext } from './context.ts';
 import type { Parallel, Step } from './run-steps.ts';
-import { continueStep, egressStep, growStep, loadStep, pauseStep, prepareStep, renewStep } from './steps/clone.ts';
-import { directoryStep, diskStep, initrdStep, removeFilesStep } from './steps/files.ts';
+import {
+  closedNetworkStep,
+  continueStep,
+  egressStep,
+  growStep,
+  loadStep,
+  pauseStep,
+  prepareStep,
+  renewStep,
+} from './steps/clone.ts';
+import { directoryStep, diskStep, initrdStep, removeFilesStep, syncStep } from './steps/files.ts';
 import { detachStep, endStep, guestStep, launchStep, networkStep, shutdownStep } from './steps/host.ts';
 import { captureStep, newLayerStep, publishStep } from './steps/snapshot.ts';
 
@@ -12,30 +21,31 @@ export type Plan = readonly (Step<OperationContext> | Parallel<OperationContext>
 type Steps = readonly Step<OperationContext>[];
 
 /** Files only: what a VM that is not started has. */
-export const createPlan: Steps = [directoryStep, diskStep];
+export const createPlan: Steps = [directoryStep, diskStep, syncStep];
 
 export const startPlan: Steps = [initrdStep, networkStep, launchStep, guestStep];
 
 /** {@link createPlan} and {@link startPlan} of a new VM: its disk and its network have nothing to do with each other. */
 export const bootPlan: Plan = [
-  directoryStep,
-  { branches: [[diskStep, initrdStep], [networkStep]] },
-  launchStep,
-  guestStep,
+  { branches: [[directoryStep, diskStep, initrdStep], [networkStep]] },
+  { branches: [[syncStep], [launchStep, guestStep]] },
 ];
 
-const prepare: Plan = [directoryStep, { branches: [[diskStep], [networkStep]] }, prepareStep];
-
 /** A new VM that goes on from captured memory. */
-export const clonePlan: Plan = [...prepare, loadStep, continueStep, growStep, renewStep];
+export const clonePlan: Plan = [
+  { branches: [[directoryStep, diskStep], [networkStep]] },
+  { branches: [[syncStep], [prepareStep, loadStep, continueStep, growStep, renewStep]] },
+];
+
+const standBy: Plan = [{ branches: [[directoryStep, diskStep], [closedNetworkStep]] }, syncStep, prepareStep];
 
 /** As far as a VM can be brought before it is known what it will be; the rest is {@link claimWaitingPlan}. */
-export const waitingPlan: Plan = prepare;
+export const waitingPlan: Plan = [...standBy, egressStep];
 /** The guest has its own egress before it is anybody's: nobody can use it before the operation ends. */
 export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, continueStep, growStep, renewStep]] }];
 
 /** Restored and at rest already; the rest is {@link claimReadyPlan}. */
-export const readyPlan: Plan = [...prepare, loadStep, continueStep, renewStep, pauseStep];
+export const readyPlan: Plan = [...standBy, loadStep, continueStep, renewStep, pauseStep, egressStep];
 export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, renewStep]] }];
 
 /** Whether the operation makes the VM's files: the journal says which layer its disk begins with. */

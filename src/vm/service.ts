@@ -1,4 +1,4 @@
-import { Pending, Serial } from '../common/concurrency.ts';
+import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import { exists } from '../common/files.ts';
 import type { EngineExit } from '../engine/engine.ts';
@@ -46,7 +46,7 @@ export class Vms implements VmService {
   readonly #reconciler: Reconciler;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
-  readonly #reservations = new Pending();
+  readonly #reservations = new Serial<'reserve'>();
   readonly #restarts = new RestartLimiter();
   readonly #haste = new Haste();
   #closing = false;
@@ -364,9 +364,9 @@ export class Vms implements VmService {
     }
   }
 
-  /** Writes the intent to let a VM use more. What is left is looked at and taken at once: two must not both be given it. */
+  /** Writes the intent to let a VM use more, one VM at a time: two must not both be given what is left. */
   #reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
-    return this.#reservations.run(async () => {
+    return this.#reservations.run('reserve', async () => {
       const { ledger } = this.#records;
       const except = [this.#records.get(vm.id), ...this.#creation.uncounted()];
       checkTotals(ledger, vm, this.quotas, { active, tenant: vm.tenant, except });

@@ -1,4 +1,5 @@
-import type { Pending, Serial } from '../common/concurrency.ts';
+import type { Serial } from '../common/concurrency.ts';
+import type { Egress } from '../net/network.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { CreateVm, Vm } from './model.ts';
@@ -19,7 +20,14 @@ interface Spare {
   readonly id: string;
   readonly kind: SpareKind;
   readonly templateId: string;
+  readonly egress: Egress;
   readonly detail: Operation['detail'];
+}
+
+/** What the next VM is expected to be: like the one before. */
+interface Expected {
+  readonly template: StoredSnapshot;
+  readonly egress: Egress;
 }
 
 /**
@@ -30,16 +38,16 @@ export class Spares {
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
   readonly #serial: Serial<string>;
-  readonly #reservations: Pending;
+  readonly #reservations: Serial<'reserve'>;
   readonly #spares = new Map<string, Spare>();
   /** The one that is being made. */
   #makingId: string | null = null;
   /** Spares are made one after the other, off the path of requests. */
   #refilling: Promise<void> | null = null;
-  #template: StoredSnapshot | null = null;
+  #expected: Expected | null = null;
   #closing = false;
 
-  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Pending) {
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
@@ -59,9 +67,10 @@ export class Spares {
     if (spare === null) return null;
     this.#operations.deps.log.info({ vm: spare.id, spares: this.#spares.size }, 'a spare is claimed');
     let vm: Vm;
-    const operation = journalEntry(spare.id, 'create', spare.detail);
+    const egressIsSet = isSameEgress(spare.egress, request.egress) ? 1 : 0;
+    const operation = journalEntry(spare.id, 'create', { ...spare.detail, egressIsSet });
     try {
-      vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
+      vm = await this.#reservations.run('reserve', () => this.#rewrite(spare, template, request, operation));
     } catch (error) {
       // The request was refused: the spare is as good as before.
       this.#spares.set(spare.id, spare);
@@ -70,9 +79,9 @@ export class Spares {
     return this.#serial.run(vm.id, () => this.#complete(vm, spare, operation));
   }
 
-  /** Brings the number of spares to what is configured, all of this template; once there is time. */
-  refill(template: StoredSnapshot): void {
-    this.#template = template;
+  /** Brings the number of spares to what is configured, all like the VM that is expected next; once there is time. */
+  refill(template: StoredSnapshot, egress: Egress): void {
+    this.#expected = { template, egress };
     if (this.#refilling !== null || this.#closing) return;
     this.#refilling = this.#fill().finally(() => {
       this.#refilling = null;
@@ -145,14 +154,14 @@ export class Spares {
     const { log, settings } = this.#operations.deps;
     const { waiting, ready } = settings.spares;
     for (;;) {
-      const template = this.#template;
-      if (this.#closing || template === null) return;
+      if (this.#closing || this.#expected === null) return;
+      const { template, egress } = this.#expected;
       await this.#drop(({ templateId }) => templateId !== template.id);
       const have = (kind: SpareKind) => [...this.#spares.values()].filter((spare) => spare.kind === kind).length;
       const kind = have('ready') < ready ? 'ready' : have('waiting') < waiting ? 'waiting' : null;
       if (kind === null) return;
       try {
-        await this.#make(template, kind);
+        await this.#make(template, egress, kind);
       } catch (error) {
         // No room, or the template has gone: the next create will do without, and ask again.
         log.info({ err: error, template: template.id }, 'no spare could be made');
@@ -162,16 +171,16 @@ export class Spares {
     }
   }
 
-  async #make(template: StoredSnapshot, kind: SpareKind): Promise<void> {
+  async #make(template: StoredSnapshot, egress: Egress, kind: SpareKind): Promise<void> {
     await this.#snapshots.holding(template.id, async () => {
       const { deps, records } = this.#operations;
       const { imageId, cpus, memoryMiB, diskMiB } = template;
       const request: CreateVm = {
-        ...{ cpus, memoryMiB, diskMiB, hidden: true, egress: { outbound: false, allow: [] } },
+        ...{ cpus, memoryMiB, diskMiB, hidden: true, egress },
         ...(imageId === null ? {} : { imageId }),
       };
       const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
-      const { vm, operation } = await this.#reservations.run(async () => {
+      const { vm, operation } = await this.#reservations.run('reserve', async () => {
         const reserved = reserveVm(prepared, records, this.ids, deps);
         this.#makingId = reserved.vm.id;
         await this.#operations.reserve(reserved.vm, reserved.operation);
@@ -185,7 +194,7 @@ export class Spares {
         }
         await this.#operations.finish(vm, { state: 'paused' });
         this.#makingId = null;
-        this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, detail: operation.detail });
+        this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, egress, detail: operation.detail });
         deps.log.info({ vm: vm.id, kind, spares: this.#spares.size }, 'a spare stands by');
       });
     });
@@ -204,4 +213,9 @@ export class Spares {
       this.#operations.deps.log.error({ err: error, vm: id }, 'a spare could not be removed');
     }
   }
+}
+
+function isSameEgress(a: Egress, b: Egress): boolean {
+  const sorted = ({ allow }: Egress) => allow.toSorted().join();
+  return a.outbound === b.outbound && sorted(a) === sorted(b);
 }

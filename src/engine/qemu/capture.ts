@@ -1,7 +1,9 @@
+import { readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BerthError } from '../../common/errors.ts';
 import { type EngineCapture, type EngineCaptured, memoryPageBytes } from '../engine.ts';
+import { openLayer } from './disk-layers.ts';
 import type { QmpClient } from './qemu-qmp.ts';
 
 /** Bytes of guest memory that are copied aside while the VM stands still; more than that is handed out meanwhile. */
@@ -11,11 +13,16 @@ const chunkBytes = 4 * 1024 * 1024;
 /** Milliseconds that saving the devices' state may take, on a busy disk. */
 const saveMs = 30_000;
 
+/** Milliseconds for which nothing else has its turn. */
+const turnMs = 5;
+/** Pages between two of the process's own that are read with them: less than another read costs. */
+const bridgedPages = 8;
+
 const pagemapEntryBytes = 8;
-/** Bits of a pagemap entry: in memory, in swap, and belonging to a file rather than to the process. */
-const present = 1n << 63n;
-const swapped = 1n << 62n;
-const ofFile = 1n << 61n;
+/** Bits of a pagemap entry's upper half: in memory, in swap, and belonging to a file rather than to the process. */
+const present = 0x8000_0000;
+const swapped = 0x4000_0000;
+const ofFile = 0x2000_0000;
 
 /**
  * Stops a VM, saves its devices' state and reads its memory from outside: the pages the process has of its own. What a VM
@@ -25,7 +32,7 @@ const ofFile = 1n << 61n;
 export async function capture(
   qmp: QmpClient,
   pid: number,
-  { statePath, atRest, take }: EngineCapture,
+  { statePath, layer, atRest, take }: EngineCapture,
 ): Promise<EngineCaptured> {
   const address = await memoryAddress(qmp);
   const pageCount = (await memoryBytes(qmp)) / memoryPageBytes;
@@ -34,6 +41,7 @@ export async function capture(
   await using memory = await open(`/proc/${pid}/mem`, 'r');
   await using pagemap = await open(`/proc/${pid}/pagemap`, 'r');
   const aside = await Aside.create(await ownBytes(pagemap, address, pageCount));
+  await using newLayer = layer === null ? null : await openLayer(qmp, layer.disk, layer.path);
   const began = performance.now();
   try {
     // In here: should the answer come too late, the VM goes on all the same.
@@ -44,7 +52,8 @@ export async function capture(
       readOwnPages({ memory, pagemap, address, pageCount, aside, take }),
     ]);
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-    await atRest();
+    await newLayer?.attach();
+    atRest();
   } finally {
     if (wasRunning) await qmp.execute('cont');
   }
@@ -69,7 +78,7 @@ async function memoryBytes(qmp: QmpClient): Promise<number> {
 /** Buffers for what is read while the VM stands still, touched beforehand: a page fault for each page would cost more. */
 class Aside {
   readonly #free: Buffer[] = [];
-  readonly #filled: { readonly page: number; readonly bytes: Buffer }[] = [];
+  #pieces: readonly Piece[] = [];
 
   static async create(bytes: number): Promise<Aside> {
     const aside = new Aside();
@@ -83,20 +92,22 @@ class Aside {
     return aside;
   }
 
-  /** A buffer of {@link chunkBytes}, or null when there is no more. */
-  next(): Buffer | null {
-    return this.#free.pop() ?? null;
-  }
-
-  keep(page: number, bytes: Buffer): void {
-    this.#filled.push({ page, bytes });
+  /** Room for as much of the runs as there is; `rest` is what there is none for. */
+  divide(runs: readonly Run[]): { readonly pieces: readonly Piece[]; readonly rest: readonly Run[] } {
+    this.#pieces = [...piecesOf(runs, () => this.#free.pop() ?? null)];
+    const last = this.#pieces.at(-1);
+    const end = last === undefined ? 0 : last.page + last.bytes.length / memoryPageBytes;
+    const rest = runs.flatMap(([first, count]): Run[] => {
+      const from = Math.max(first, end);
+      return from < first + count ? [[from, first + count - from]] : [];
+    });
+    return { pieces: this.#pieces, rest };
   }
 
   async handOut(take: EngineCapture['take']): Promise<void> {
     this.#free.length = 0;
-    for (let next = this.#filled.shift(); next !== undefined; next = this.#filled.shift()) {
-      await take(next.page, next.bytes);
-    }
+    for (const { page, bytes } of this.#pieces) await take(page, bytes);
+    this.#pieces = [];
   }
 }
 
@@ -110,23 +121,52 @@ interface Reading {
 }
 
 async function readOwnPages({ memory, pagemap, address, pageCount, aside, take }: Reading): Promise<void> {
+  const runs = await ownRuns(pagemap, address, pageCount);
+  const position = (page: number) => address + BigInt(page) * BigInt(memoryPageBytes);
+  const { pieces, rest } = aside.divide(runs);
+  let turnEnds = performance.now() + turnMs;
+  for (const { page, bytes } of pieces) {
+    readHere(memory, bytes, position(page));
+    if (performance.now() < turnEnds) continue;
+    await nextTurn();
+    turnEnds = performance.now() + turnMs;
+  }
+  const buffer = Buffer.allocUnsafe(rest.length > 0 ? chunkBytes : 0);
+  for (const { page, bytes } of piecesOf(rest, () => buffer)) {
+    await readExactly(memory, bytes, position(page));
+    await take(page, bytes);
+  }
+}
+
+/** Without a thread of the pool: a guest's own pages are many small pieces, and the VM stands still for each detour. */
+function readHere({ fd }: FileHandle, bytes: Buffer, position: bigint): void {
+  for (let done = 0; done < bytes.length; ) {
+    const count = readSync(fd, bytes, done, bytes.length - done, position + BigInt(done));
+    if (count === 0) throw new BerthError('conflict', { reason: 'The VM ended meanwhile' });
+    done += count;
+  }
+}
+
+interface Piece {
+  readonly page: number;
+  readonly bytes: Buffer;
+}
+
+/** Room for runs of pages, in parts of buffers of {@link chunkBytes} that `next` gives until it has no more. */
+function* piecesOf(runs: readonly Run[], next: () => Buffer | null): Generator<Piece, void> {
   let buffer: Buffer | null = null;
   let used = 0;
-  for (const [first, count] of await ownRuns(pagemap, address, pageCount)) {
+  for (const [first, count] of runs) {
     for (let page = first; page < first + count; ) {
       if (buffer === null || used === buffer.length) {
-        buffer = aside.next();
+        buffer = next();
         used = 0;
       }
-      const target = buffer ?? Buffer.allocUnsafe(chunkBytes);
-      const start = buffer === null ? 0 : used;
-      const wanted = Math.min((first + count - page) * memoryPageBytes, target.length - start);
-      const bytes = target.subarray(start, start + wanted);
-      await readExactly(memory, bytes, address + BigInt(page) * BigInt(memoryPageBytes));
-      if (buffer === null) await take(page, bytes);
-      else aside.keep(page, bytes);
-      used += wanted;
-      page += wanted / memoryPageBytes;
+      if (buffer === null) return;
+      const bytes = buffer.subarray(used, used + (first + count - page) * memoryPageBytes);
+      yield { page, bytes };
+      used += bytes.length;
+      page += bytes.length / memoryPageBytes;
     }
   }
 }
@@ -144,21 +184,24 @@ async function ownBytes(pagemap: FileHandle, address: bigint, pageCount: number)
   return runs.reduce((sum, [, count]) => sum + count, 0) * memoryPageBytes;
 }
 
-/** The pages the process has of its own, as `[first, count]` in ascending order. */
-async function ownRuns(pagemap: FileHandle, address: bigint, pageCount: number): Promise<[number, number][]> {
+/** First page and number of pages. */
+type Run = readonly [first: number, count: number];
+
+/** The pages the process has of its own, in ascending order, and what lies between those that are close. */
+async function ownRuns(pagemap: FileHandle, address: bigint, pageCount: number): Promise<Run[]> {
   const runs: [number, number][] = [];
   const table = Buffer.alloc(Math.min(pageCount * pagemapEntryBytes, chunkBytes));
-  const entries = new BigUint64Array(table.buffer, table.byteOffset, table.length / pagemapEntryBytes);
+  const halves = new Uint32Array(table.buffer, table.byteOffset, table.length / 4);
   const firstEntry = address / BigInt(memoryPageBytes);
-  for (let done = 0; done < pageCount; done += entries.length) {
-    const count = Math.min(entries.length, pageCount - done);
+  for (let done = 0; done < pageCount; done += halves.length / 2) {
+    const count = Math.min(halves.length / 2, pageCount - done);
     const position = (firstEntry + BigInt(done)) * BigInt(pagemapEntryBytes);
     await readExactly(pagemap, table.subarray(0, count * pagemapEntryBytes), position);
     for (let n = 0; n < count; n++) {
-      const entry = entries[n]!;
-      if ((entry & (present | swapped)) === 0n || (entry & ofFile) !== 0n) continue;
+      const upper = halves[2 * n + 1]!;
+      if ((upper & (present | swapped)) === 0 || (upper & ofFile) !== 0) continue;
       const last = runs.at(-1);
-      if (last !== undefined && last[0] + last[1] === done + n) last[1]++;
+      if (last !== undefined && done + n - last[0] - last[1] <= bridgedPages) last[1] = done + n - last[0] + 1;
       else runs.push([done + n, 1]);
     }
   }

@@ -115,15 +115,22 @@ export class Cgroups {
   /** Makes the VM's groups with these limits. Returns the files a process writes its pid to in order to enter them. */
   async create(id: string, limits: CgroupLimits): Promise<readonly string[]> {
     if (this.#mounts === null) return [];
-    const settings = limitFiles(this.#mounts.version, limits);
-    for (const controller of ['cpu', 'memory'] as const) {
-      const mount = this.#mounts[controller];
-      if (mount === null) continue;
-      await prepare(mount, this.#instance, this.#mounts.version === 2 ? controller : null);
+    const { version } = this.#mounts;
+    const settings = limitFiles(version, limits);
+    const make = async (controller: 'cpu' | 'memory') => {
+      const mount = this.#mounts?.[controller] ?? null;
+      if (mount === null) return;
       const directory = join(mount, 'berth', this.#instance, id);
-      await mkdir(directory, { recursive: true });
+      await mkdir(directory).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EEXIST') return;
+        await prepare(mount, this.#instance, version === 2 ? controller : null);
+        await mkdir(directory, { recursive: true });
+      });
       for (const [file, value] of settings[controller]) await writeFile(join(directory, file), value);
-    }
+    };
+    // In version 2 both are settings of one group.
+    if (version === 1) await Promise.all([make('cpu'), make('memory')]);
+    else for (const controller of ['cpu', 'memory'] as const) await make(controller);
     return this.directories(id).map((directory) => join(directory, 'cgroup.procs'));
   }
 

@@ -5,22 +5,29 @@ import { isObject, type QmpClient } from './qemu-qmp.ts';
 /** Opening an image on a busy disk takes its time. */
 const timeoutMs = 30_000;
 
-/**
- * Puts `newLayer`, an empty qcow2 made for the purpose, over a running VM's disk. From then on the guest writes there and
- * the layer below does not change. On failure the VM goes on with the layer it had.
- */
-export async function switchDiskLayer(qmp: QmpClient, disk: string, newLayer: string): Promise<void> {
+/** A layer that is open beside a running VM's disk; closed again when it is let go without having been attached. */
+export interface OpenLayer extends AsyncDisposable {
+  /** Puts it over the disk: from then on the guest writes there, and the layer below does not change. */
+  attach(): Promise<void>;
+}
+
+/** Opens `path`, an empty qcow2 made for the purpose, to become a disk's newest layer. */
+export async function openLayer(qmp: QmpClient, disk: string, path: string): Promise<OpenLayer> {
   const node = await currentNode(qmp, disk);
   const overlay = `layer-${randomBytes(6).toString('hex')}`;
-  const definition = blockNode({ name: disk, path: newLayer, format: 'qcow2', readOnly: false }, overlay);
+  const definition = blockNode({ name: disk, path, format: 'qcow2', readOnly: false }, overlay);
   // The layer below is attached by the snapshot command; what the file's header names must not be opened a second time.
   await qmp.execute('blockdev-add', { ...definition, backing: null }, timeoutMs);
-  try {
-    await qmp.execute('blockdev-snapshot', { node, overlay }, timeoutMs);
-  } catch (error) {
-    await qmp.execute('blockdev-del', { 'node-name': overlay }, timeoutMs);
-    throw error;
-  }
+  let isAttached = false;
+  return {
+    async attach() {
+      await qmp.execute('blockdev-snapshot', { node, overlay }, timeoutMs);
+      isAttached = true;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!isAttached) await qmp.execute('blockdev-del', { 'node-name': overlay }, timeoutMs);
+    },
+  };
 }
 
 /** Makes the disk of a live VM larger: its newest layer, and what the guest is told. */

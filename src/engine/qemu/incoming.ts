@@ -10,8 +10,8 @@ export async function expectState(qmp: QmpClient): Promise<void> {
   await qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
 }
 
-/** Loads the devices' state from the descriptor the process was given. QEMU ends itself over a state that does not fit. */
-export async function loadState(qmp: QmpClient): Promise<void> {
+/** Loads the devices' state from a descriptor the process was given. QEMU ends itself over a state that does not fit. */
+export async function loadState(qmp: QmpClient, descriptor = stateDescriptor): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const onEvent = ({ event, data }: QmpEvent) => {
     if (event !== 'MIGRATION') return;
@@ -25,7 +25,7 @@ export async function loadState(qmp: QmpClient): Promise<void> {
   );
   void qmp.closed.then(() => reject(new BerthError('snapshot_damaged')));
   try {
-    const accepted = qmp.execute('migrate-incoming', { uri: `fd:${stateDescriptor}` }, loadMs);
+    const accepted = qmp.execute('migrate-incoming', { uri: `fd:${descriptor}` }, loadMs);
     await Promise.all([accepted, promise]);
   } catch (error) {
     // The end of the session says less than what it means here.

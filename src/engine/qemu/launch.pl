@@ -1,13 +1,15 @@
 #!/usr/bin/perl
 # Starts one VM process and keeps its logs bounded.
 #
-#   launch.pl [--cgroup FILE]... [--socket NAME=PATH]... [--tap NAME=IFNAME]... --log NAME=BYTES=PATH...
-#             [--inherited FD]... --uid UID|- -- COMMAND ARGUMENT...
+#   [--cgroup FILE]... [--socket NAME=PATH]... [--tap NAME=IFNAME]... [--file FD=PATH]... --log NAME=BYTES=PATH...
+#   --uid UID|- -- COMMAND ARGUMENT...
 #
-# The process becomes COMMAND (same pid, so the parent sees COMMAND's own exit status) after it has, with the parent's
+# These words come on standard input, each ended by a NUL and all by a line break, when there is a VM to start. Until then
+# the process waits; it ends when there will be none. It becomes COMMAND (same pid, so the parent sees COMMAND's own exit status) after it has, with the parent's
 # privileges: entered the cgroups; bound the listening sockets and opened the tap devices; and forked a log writer. Each
 # `@NAME@` in COMMAND's arguments becomes the number of the inherited descriptor, so COMMAND needs no right to the
-# directory, to /dev/net/tun or to its log files. An inherited FD is COMMAND's alone. Standard output and error go to the log called `engine`.
+# directory, to /dev/net/tun or to its log files. A file is opened for reading, as descriptor FD, and is COMMAND's alone.
+# Standard output and error go to the log called `engine`.
 #
 # The log writer drops to UID, copies each log's pipe to PATH, and moves what is older to PATH.1: the two together never
 # hold more than twice BYTES. It needs nobody else, so logs go on while the daemon is away, and it ends with COMMAND.
@@ -15,6 +17,7 @@
 use strict;
 use warnings;
 use Fcntl qw(:DEFAULT :seek F_SETFD);
+use POSIX  ();
 use Socket qw(PF_UNIX PF_INET SOCK_STREAM SOCK_DGRAM SOMAXCONN pack_sockaddr_un);
 
 use constant {
@@ -26,7 +29,12 @@ use constant {
     BATCH_SECONDS => 0.02,
 };
 
-my ( $uid, @cgroups, @sockets, @taps, @logs, @passed );
+my $words = do { local $/ = undef; <STDIN> } // '';
+exit 0 unless $words =~ s/\0\n\z//;
+@ARGV = split /\0/, $words, -1;
+open STDIN, '<', '/dev/null' or die "launch: /dev/null: $!\n";
+
+my ( $uid, @cgroups, @sockets, @taps, @files, @logs );
 while (@ARGV) {
     my $option = shift;
     last if $option eq '--';
@@ -35,16 +43,28 @@ while (@ARGV) {
     elsif ( $option eq '--cgroup' ) { push @cgroups, $value }
     elsif ( $option eq '--socket' ) { push @sockets, [ split /=/, $value, 2 ] }
     elsif ( $option eq '--tap' )    { push @taps,    [ split /=/, $value, 2 ] }
-    elsif ( $option eq '--inherited' ) { push @passed, $value }
+    elsif ( $option eq '--file' )   { push @files,   [ split /=/, $value, 2 ] }
     elsif ( $option eq '--log' )    { push @logs,    [ split /=/, $value, 3 ] }
     else                            { die "launch: unknown option $option\n" }
 }
 die "launch: no command\n" unless @ARGV;
 
 umask 0077;
+for ( grep { $_->[0] eq 'engine' } @logs ) {
+    # Whatever goes wrong before the log writer is there.
+    sysopen my $log, $_->[2], O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600 or exit 1;
+    open STDERR, '>&', $log or exit 1;
+}
+
 for my $file (@cgroups) {
     sysopen my $procs, $file, O_WRONLY or die "launch: $file: $!\n";
     defined syswrite $procs, $$ or die "launch: $file: $!\n";
+}
+
+for (@files) {
+    my ( $number, $path ) = @$_;
+    sysopen my $file, $path, O_RDONLY or die "launch: $path: $!\n";
+    defined POSIX::dup2( fileno $file, $number ) or die "launch: $path: $!\n";
 }
 
 my ( %descriptor, @inherited );
@@ -108,17 +128,13 @@ sub write_logs {
     $SIG{$_} = 'IGNORE' for qw(HUP INT TERM PIPE);
     close $_ for @inherited;
     @inherited = ();
-    for (@passed) {
-        open my $handle, '<&=', $_ or next;
-        close $handle;
-    }
+    POSIX::close( $_->[0] ) for @files;
     undef $engine;
     open STDIN,  '<', '/dev/null';
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';
     if ( defined $uid ) {
-        # Loaded here, where no VM waits for it. Perl's own $< and $> would leave root as the saved uid.
-        require POSIX;
+        # Perl's own $< and $> would leave root as the saved uid.
         $) = "$uid $uid";
         exit 1 unless POSIX::setgid($uid) && POSIX::setuid($uid);
     }

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { EngineMemory, EngineVmSpec } from '../engine.ts';
 import { memoryDescriptor, stateDescriptor, tapDescriptors } from './qemu-args.ts';
 import { vmFiles } from './vm-files.ts';
 
 const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
+
+/** Milliseconds after a launch until the next launcher is started, so that it is not in the way of the VM's start. */
+const refillMs = 100;
 
 export interface LaunchOptions {
   readonly spec: Pick<EngineVmSpec, 'id' | 'dir' | 'uid' | 'nics'>;
@@ -16,7 +18,7 @@ export interface LaunchOptions {
   readonly cgroupFiles: readonly string[];
   /** Bytes after which a log is rotated; it takes at most twice as much on disk. */
   readonly logBytes: { readonly console: number; readonly engine: number };
-  /** Captured memory, and the state that belongs to it, for the process to inherit; null when it boots. */
+  /** Captured memory, and the state that belongs to it, for the process to open; null when it boots. */
   readonly memory: EngineMemory | null;
   /** Whether the process is to end with the daemon, however that ends. A VM's outlives it. */
   readonly endsWithDaemon: boolean;
@@ -24,33 +26,77 @@ export interface LaunchOptions {
   readonly kvmGroup: number | null;
 }
 
+/** A process that waits to become a VM's. */
+type Launcher = ChildProcess & { readonly stdin: Writable & { unref?(): void } };
+
 /**
- * Starts a VM's process in a session of its own, so that it outlives this one. It enters its cgroups and gets its sockets,
- * taps and logs (see launch.pl), then gives up its privileges for good and becomes QEMU, always with the child's pid.
+ * Starts VMs' processes, each in a session of its own, so that it outlives this one. It enters its cgroups and gets its
+ * sockets, taps and logs (see launch.pl), then gives up its privileges for good and becomes QEMU, always with the child's
+ * pid. One launcher is kept waiting: what it takes to start it is no part of a VM's start.
  */
-export async function launch(options: LaunchOptions): Promise<ChildProcess> {
-  const { spec, memory } = options;
-  const files = vmFiles(spec.dir);
-  const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-  // Whatever goes wrong before the log writer is there.
-  const errors = await open(files.engineLog, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
-  try {
-    const child = spawn('perl', [launcher, ...launcherArgs(options)], {
-      cwd: '/',
-      detached: true,
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' },
-      // Descriptors 3 and 4 are memoryDescriptor and stateDescriptor.
-      stdio: ['ignore', 'ignore', errors.fd, ...(memory === null ? [] : [memory.memoryFd, memory.stateFd])],
-    });
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    child.once('spawn', resolve);
-    child.once('error', reject);
-    await promise;
-    child.unref();
+export class Launchers {
+  #waiting: Launcher | null = null;
+  #refill: NodeJS.Timeout | null = null;
+  #isClosed = false;
+
+  async launch(options: LaunchOptions): Promise<ChildProcess> {
+    const child = this.#take() ?? (await startLauncher());
+    child.stdin.end(`${launcherArgs(options).join('\0')}\0\n`);
+    this.#refillSoon();
     return child;
-  } finally {
-    await errors.close();
   }
+
+  close(): void {
+    this.#isClosed = true;
+    if (this.#refill !== null) clearTimeout(this.#refill);
+    this.#take()?.stdin.end();
+  }
+
+  #take(): Launcher | null {
+    const child = this.#waiting;
+    this.#waiting = null;
+    return child;
+  }
+
+  #refillSoon(): void {
+    if (this.#isClosed) return;
+    this.#refill ??= setTimeout(() => {
+      this.#refill = null;
+      if (this.#waiting === null) void this.#keepOne();
+    }, refillMs).unref();
+  }
+
+  async #keepOne(): Promise<void> {
+    // Without one the next launch starts its own, and meets what is wrong.
+    const child = await startLauncher().catch(() => null);
+    if (child === null) return;
+    if (this.#isClosed || this.#waiting !== null) {
+      child.stdin.end();
+      return;
+    }
+    this.#waiting = child;
+    child.once('exit', () => {
+      if (this.#waiting === child) this.#waiting = null;
+    });
+  }
+}
+
+async function startLauncher(): Promise<Launcher> {
+  const child = spawn('perl', [launcher], {
+    cwd: '/',
+    detached: true,
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C' },
+    stdio: ['pipe', 'ignore', 'ignore'],
+  }) as Launcher;
+  // One that ends early is noticed by its end.
+  child.stdin.on('error', () => {});
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  child.once('spawn', resolve);
+  child.once('error', reject);
+  await promise;
+  child.unref();
+  child.stdin.unref?.();
+  return child;
 }
 
 function launcherArgs(options: LaunchOptions): string[] {
@@ -63,13 +109,23 @@ function launcherArgs(options: LaunchOptions): string[] {
     ...tapDescriptors(spec).flatMap(({ name, tap }) => ['--tap', `${name}=${tap}`]),
     ...['--log', `engine=${logBytes.engine}=${files.engineLog}`],
     ...['--log', `console=${logBytes.console}=${files.consoleLog}`],
-    ...(memory === null ? [] : ['--inherited', String(memoryDescriptor), '--inherited', String(stateDescriptor)]),
+    ...(memory === null
+      ? []
+      : [
+          ...['--file', `${memoryDescriptor}=${ownDescriptor(memory.memoryFd)}`],
+          ...['--file', `${stateDescriptor}=${ownDescriptor(memory.stateFd)}`],
+        ]),
     ...['--uid', spec.uid === null ? '-' : String(spec.uid)],
     '--',
     ...privileges(spec.uid, kvmGroup, endsWithDaemon),
     qemu,
     ...qemuArgs,
   ];
+}
+
+/** A file of this process as another one can open it. */
+function ownDescriptor(fd: number): string {
+  return `/proc/${process.pid}/fd/${fd}`;
 }
 
 function privileges(uid: number | null, kvmGroup: number | null, endsWithDaemon: boolean): string[] {

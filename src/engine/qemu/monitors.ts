@@ -43,7 +43,7 @@ export class Monitors {
         if (!isNotListening(error)) throw error;
         if (Date.now() > deadline) throw new BerthError('deadline_exceeded', { operation: 'The VM monitor' }, error);
       }
-      await delay(5, undefined, { signal });
+      await delay(2, undefined, { signal });
     }
   }
 

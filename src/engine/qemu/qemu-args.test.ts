@@ -38,7 +38,7 @@ test('the basic arguments', () => {
     ['-m', ['512M']],
     ['-kernel', ['/k']],
     ['-initrd', ['/i']],
-    ['-append', ['console=ttyS0 panic=-1 tsc_early_khz=2000000 tsc=reliable quiet']],
+    ['-append', ['console=ttyS0 panic=-1 tsc_early_khz=2000000 tsc=reliable mitigations=off quiet']],
     ['-action', ['reboot=shutdown,shutdown=poweroff,panic=exit-failure']],
   ];
   for (const [option, expected] of rows) assert.deepEqual(values(args, option), expected, option);
@@ -55,7 +55,7 @@ test('with KVM the guest sees the host processor and has a clock of its own', ()
 test('what is optional is left out', () => {
   const args = qemuArgs({ ...spec, id: 'no-uuid', initrd: null }, { ...tcg, tscKhz: null });
   assert.deepEqual([...values(args, '-uuid'), ...values(args, '-initrd')], []);
-  assert.deepEqual(values(args, '-append'), ['console=ttyS0 panic=-1 quiet']);
+  assert.deepEqual(values(args, '-append'), ['console=ttyS0 panic=-1 mitigations=off quiet']);
 });
 
 test('a VM that boots has memory of its own', () => {
@@ -73,7 +73,7 @@ test('a VM that goes on from captured memory maps it privately and waits', () =>
     'qom-type': 'memory-backend-file',
     id: 'mem',
     size: 512 * 1024 * 1024,
-    'mem-path': '/proc/self/fd/3',
+    'mem-path': '/proc/self/fd/100',
     share: false,
   };
   assert.deepEqual(JSON.parse(values(args, '-object')[0] ?? ''), memory);

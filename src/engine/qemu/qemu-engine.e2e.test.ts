@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createOverlay, info } from '../../disk/qcow2.ts';
@@ -94,18 +94,21 @@ describe('qemu: confinement and devices', () => {
         nics: [{ name: 'eth0', backend: { kind: 'user', restrict: true }, mac: '02:00:00:00:00:01' }],
       });
       await eventually(async () => (await readFile(engine.consoleLog(spec.dir), 'utf8')).includes(guestMarker));
-      await engine.switchDiskLayer(spec.id, spec.dir, 'root', join(above, 'two.qcow2'));
+      const statePath = join(above, `${machine}.state`);
+      await writeFile(statePath, '');
+      if (testUid !== null) await chown(statePath, testUid, testUid);
+      const capture = (disk: string, name: string) =>
+        engine.capture(spec.id, spec.dir, {
+          ...{ statePath, layer: { disk, path: join(above, name) } },
+          atRest: () => {},
+          take: async () => {},
+        });
+      await capture('root', 'two.qcow2');
       assert.equal((await info(join(above, 'two.qcow2'), 'qcow2')).backing, 'one.qcow2');
       const { pid } = await engine.observe(spec.id, spec.dir);
       assert.deepEqual(await writableFiles(pid as number, above), [join(above, 'two.qcow2')]);
-      await assert.rejects(
-        engine.switchDiskLayer(spec.id, spec.dir, 'root', join(above, 'none.qcow2')),
-        /QMP blockdev-add/,
-      );
-      await assert.rejects(
-        engine.switchDiskLayer(spec.id, spec.dir, 'other', join(above, 'none.qcow2')),
-        /no disk other/,
-      );
+      await assert.rejects(capture('root', 'none.qcow2'), /QMP blockdev-add/);
+      await assert.rejects(capture('other', 'none.qcow2'), /no disk other/);
       assert.equal((await engine.observe(spec.id, spec.dir)).state, 'running');
       await engine.destroy(spec.id, spec.dir);
     });

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { BerthError } from '../../common/errors.ts';
+import { exists } from '../../common/files.ts';
 import type { Log } from '../../common/log.ts';
 import type {
   Engine,
@@ -18,10 +19,10 @@ import type {
 } from '../engine.ts';
 import { capture } from './capture.ts';
 import { Cgroups } from './cgroup.ts';
-import { growDisk, switchDiskLayer } from './disk-layers.ts';
+import { growDisk } from './disk-layers.ts';
 import { fingerprint } from './fingerprint.ts';
 import { expectState, loadState } from './incoming.ts';
-import { type LaunchOptions, launch } from './launch.ts';
+import { Launchers, type LaunchOptions } from './launch.ts';
 import { logWritersEnded, tail } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
 import { openChannel } from './open-channel.ts';
@@ -70,6 +71,7 @@ export class QemuEngine implements Engine {
   readonly #log: Log;
   readonly #table = new ProcessTable();
   readonly #monitors = new Monitors();
+  readonly #launchers = new Launchers();
   readonly #watches = new Map<string, VmWatch>();
   readonly #host: QemuHostFacts;
   #cgroups: Promise<Cgroups> | null = null;
@@ -194,11 +196,6 @@ export class QemuEngine implements Engine {
     return await openChannel(vmFiles(dir).guestSocket);
   }
 
-  async switchDiskLayer(id: string, dir: string, disk: string, newLayer: string): Promise<void> {
-    await this.#require(id, dir);
-    await switchDiskLayer(await this.#monitors.ready(dir), disk, newLayer);
-  }
-
   consoleLog(dir: string): string {
     return vmFiles(dir).consoleLog;
   }
@@ -239,6 +236,7 @@ export class QemuEngine implements Engine {
     for (const watch of this.#watches.values()) watch.stop();
     this.#watches.clear();
     this.#monitors.close();
+    this.#launchers.close();
     await (await this.#cgroups)?.close();
   }
 
@@ -248,10 +246,7 @@ export class QemuEngine implements Engine {
     { memory, endsWithDaemon }: Pick<LaunchOptions, 'memory' | 'endsWithDaemon'>,
   ): Promise<void> {
     checkId(spec.id);
-    const sockets = vmSockets(spec.dir);
-    if ((await this.#table.find(spec.id, spec.dir)) !== null) {
-      throw new BerthError('conflict', { reason: `VM ${spec.id} already has a process` });
-    }
+    await this.#claimDirectory(spec);
     const translationMiB = acceleration === 'tcg' ? this.#options.translationMiB : 0;
     const args = qemuArgs(spec, {
       acceleration,
@@ -261,7 +256,6 @@ export class QemuEngine implements Engine {
     });
     const access: KvmAccess = acceleration === 'kvm' ? await kvmAccess(spec.uid) : { usable: true, group: null };
     if (!access.usable) throw new BerthError('unsupported', { feature: 'KVM for this VM' }, access.reason);
-    for (const socket of sockets) await rm(socket, { force: true });
     const { cpuPercent, memoryOverheadMiB } = spec.limits;
     const memoryMiB = memoryOverheadMiB === null ? null : spec.memoryMiB + translationMiB + memoryOverheadMiB;
     try {
@@ -285,10 +279,21 @@ export class QemuEngine implements Engine {
     }
   }
 
+  /** Makes sure that no other process is the VM's, and makes room for the sockets of the one to come. */
+  async #claimDirectory({ id, dir }: EngineVmSpec): Promise<void> {
+    const sockets = vmSockets(dir);
+    // A process binds its sockets before it is a VM's: where there is none there is no need to look at all processes.
+    if (!(await exists(vmFiles(dir).qmpSocket))) return;
+    if ((await this.#table.find(id, dir)) !== null) {
+      throw new BerthError('conflict', { reason: `VM ${id} already has a process` });
+    }
+    for (const socket of sockets) await rm(socket, { force: true });
+  }
+
   /** Starts the process and waits until it answers; an early end is noticed at once. */
   async #launch(options: LaunchOptions): Promise<void> {
     const { spec } = options;
-    const child = await launch(options);
+    const child = await this.#launchers.launch(options);
     const ended = new AbortController();
     child.once('exit', (code, signal) => {
       this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');

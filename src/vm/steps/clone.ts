@@ -7,7 +7,7 @@ import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import type { Renewal, Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
-import { engineSpec, identityOf, launchStep, networkStep } from './host.ts';
+import { engineSpec, identityOf, launchStep, networkStep, networksOf } from './host.ts';
 
 /** Milliseconds that a clone's first answer may take; it has nothing to boot. */
 const answerMs = 30_000;
@@ -65,6 +65,8 @@ export const renewStep: Step<OperationContext> = {
       const identity = { ...identityOf(deps, vm), renew: true, diskBytes };
       const identified = await running.guest.become(identity, answerMs, running.ended);
       outcome.renewal = renewalOf(identified);
+      const guestSteps = identified.steps.map(({ name, micros }) => ({ name, micros }));
+      deps.log.info({ vm: vm.id, guestSteps }, 'a clone has its own identity');
     } catch (error) {
       const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
       deps.log.warn({ err: error, vm: vm.id, console: console.lines }, 'a clone did not answer');
@@ -80,9 +82,20 @@ export const pauseStep: Step<OperationContext> = {
   run: ({ deps, vm }) => deps.engine.pause(vm.id, deps.layout.run(vm.id)),
 };
 
-/** Puts the VM's own egress in place of none. */
-export const egressStep: Step<OperationContext> = {
+/** A network without a way out: of what runs while a VM is nobody's, nothing leaves it. */
+export const closedNetworkStep: Step<OperationContext> = {
   name: 'network',
+  async run({ deps, vm }) {
+    const egress = { outbound: false, allow: [] };
+    for (const nic of networksOf(vm)) await deps.network.attach({ ...nic, egress });
+  },
+  undo: networkStep.undo!,
+};
+
+/** The VM's own egress, unless it has that already. */
+export const egressStep: Step<OperationContext> = {
+  name: 'egress',
+  needed: ({ detail }) => detail.egressIsSet !== 1,
   run: networkStep.run,
 };
 

@@ -96,23 +96,28 @@ export const diskStep: Step<OperationContext> = {
       uid: vm.uid,
       sync: false,
     });
-    const layers = [join(dir, layer)];
     for (const [index, { readOnly, asset, sizeMiB }] of vm.dataDisks.entries()) {
       if (readOnly) continue;
-      const path = layout.dataLayer(vm.id, index);
       await createOverlay({
-        path,
+        path: layout.dataLayer(vm.id, index),
         backing: basename(layout.dataBase(vm.id, index)),
         backingFormat: asset.format,
         sizeBytes: sizeMiB * bytesPerMiB,
         uid: vm.uid,
         sync: false,
       });
-      layers.push(path);
     }
-    const manifest = layout.manifest(vm.id);
-    await writeFile(manifest, manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
-    await syncAll([...layers, manifest, dir, layout.vmsRoot]);
+    await writeFile(layout.manifest(vm.id), manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
+  },
+};
+
+/** Makes the files durable. They may be in use meanwhile: a host that goes down takes the whole operation back. */
+export const syncStep: Step<OperationContext> = {
+  name: 'sync',
+  async run({ deps: { layout }, vm, detail }) {
+    const dir = layout.dir(vm.id);
+    const layers = vm.dataDisks.flatMap(({ readOnly }, index) => (readOnly ? [] : [layout.dataLayer(vm.id, index)]));
+    await syncAll([join(dir, String(detail.layer)), ...layers, layout.manifest(vm.id), dir, layout.vmsRoot]);
   },
 };
 

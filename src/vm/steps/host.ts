@@ -13,6 +13,12 @@ import { readManifest } from '../manifest.ts';
 import type { DataDisk, Vm, VmNic } from '../model.ts';
 import type { Step } from '../run-steps.ts';
 
+/**
+ * Hundredths of a CPU that a VM's process has for its devices, beside what its vCPUs have: out of theirs, a guest that
+ * computes and writes at the same time would stand still for the rest of each period.
+ */
+const devicesCpuPercent = 50;
+
 /** What the network is asked for: one entry for each of the VM's interfaces, in their order. */
 export function networksOf(vm: Vm): readonly VmNetwork[] {
   const addresses = vm.nics.map(addressesInUse);
@@ -205,7 +211,7 @@ export async function engineSpec(deps: VmDependencies, vm: Vm): Promise<EngineVm
     machine: await machineFor(vm, layout.kernel(vm.id)),
     uid: vm.uid,
     limits: {
-      cpuPercent: settings.cpuPercentPerCpu === null ? null : settings.cpuPercentPerCpu * vm.cpus,
+      cpuPercent: settings.cpuPercentPerCpu === null ? null : settings.cpuPercentPerCpu * vm.cpus + devicesCpuPercent,
       memoryOverheadMiB: settings.memoryOverheadMiB,
     },
   };

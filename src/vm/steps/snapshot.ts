@@ -15,7 +15,7 @@ import {
   writeMemoryManifest,
 } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
-import { isLayerName } from '../layout.ts';
+import { isLayerName, rootDiskName } from '../layout.ts';
 import { readManifest, writeManifest } from '../manifest.ts';
 import type { Step } from '../run-steps.ts';
 import { shapeOf } from './clone.ts';
@@ -67,14 +67,17 @@ export const captureStep: Step<OperationContext> = {
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
     const { pausedMicros, handOut } = await captures.run(deps.engine, () =>
       whileQuiet(context, () =>
-        deps.engine.capture(vm.id, deps.layout.run(vm.id), {
-          statePath: files.state,
-          atRest: async () => {
-            failpoint('snapshot.capture.rest');
-            await switchLayer(context);
-          },
-          take: (page, bytes) => memory.take(page, bytes),
-        }),
+        withLayerAhead(context, (layer, inPlace) =>
+          deps.engine.capture(vm.id, deps.layout.run(vm.id), {
+            statePath: files.state,
+            layer: { disk: rootDiskName, path: layer },
+            atRest: () => {
+              inPlace();
+              failpoint('snapshot.capture.rest');
+            },
+            take: (page, bytes) => memory.take(page, bytes),
+          }),
+        ),
       ),
     );
     deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
@@ -116,11 +119,27 @@ async function whileQuiet<T>({ live, vm, detail }: OperationContext, task: () =>
   return result;
 }
 
-/** The manifest changes first: a crash between the two leaves an empty layer on top of the one in use, which reads the same. */
-async function switchLayer({ deps, vm, detail }: OperationContext): Promise<void> {
-  const layer = String(detail.newLayer);
-  await writeManifest(deps.layout.manifest(vm.id), { version: 1, id: vm.id, layer });
-  await deps.engine.switchDiskLayer(vm.id, deps.layout.run(vm.id), 'root', join(deps.layout.dir(vm.id), layer));
+/**
+ * Runs `task`, which puts the new layer in place and says so. The manifest names the layer before, so that the VM need not
+ * stand still for that: until then it is an empty one on top of the one in use, which reads the same whatever happens.
+ */
+async function withLayerAhead<T>(
+  { deps, vm, detail }: OperationContext,
+  task: (layer: string, inPlace: () => void) => Promise<T>,
+): Promise<T> {
+  const manifest = deps.layout.manifest(vm.id);
+  const names = (layer: string) => writeManifest(manifest, { version: 1, id: vm.id, layer });
+  let isInPlace = false;
+  await names(String(detail.newLayer));
+  failpoint('snapshot.capture.ahead');
+  try {
+    return await task(join(deps.layout.dir(vm.id), String(detail.newLayer)), () => {
+      isInPlace = true;
+    });
+  } catch (error) {
+    if (!isInPlace) await names(String(detail.oldLayer));
+    throw error;
+  }
 }
 
 /** The snapshot's directory, published whole by one rename: links to the layers that are now immutable. */

@@ -170,12 +170,11 @@ export class FakeHost {
       capture: async (id, _dir, { statePath, atRest, take }) => {
         await this.#call('capture', id);
         await writeFile(statePath, `devices of ${id}`);
-        await atRest();
+        atRest();
         const page = Buffer.alloc(memoryPageBytes);
         page.write(id);
         return { pausedMicros: 0, handOut: () => take(0, page) };
       },
-      switchDiskLayer: async () => {},
       growDisk: async (id) => this.#call('growDisk', id),
       observe: async (id) => {
         this.observed.push(id);

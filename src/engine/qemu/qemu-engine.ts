@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { BerthError } from '../../common/errors.ts';
-import { exists } from '../../common/files.ts';
 import type { Log } from '../../common/log.ts';
 import type {
   Engine,
@@ -21,18 +20,16 @@ import { capture } from './capture.ts';
 import { Cgroups } from './cgroup.ts';
 import { growDisk } from './disk-layers.ts';
 import { fingerprint } from './fingerprint.ts';
-import { expectState, loadState } from './incoming.ts';
-import { Launchers, type LaunchOptions } from './launch.ts';
-import { logWritersEnded, tail } from './log-writers.ts';
+import { loadState } from './incoming.ts';
+import { logWritersEnded } from './log-writers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
 import { openChannel } from './open-channel.ts';
-import { qemuArgs } from './qemu-args.ts';
 import { QemuHostFacts } from './qemu-host.ts';
-import { type KvmAccess, kvmAccess } from './qemu-probe.ts';
 import { ProcessTable, type VmProcess } from './qemu-process.ts';
 import { isObject, QmpClosedError } from './qemu-qmp.ts';
+import { checkId, Starter } from './starter.ts';
 import { diskUsage, processCpuMicros, processUsage } from './usage.ts';
-import { vmFiles, vmSockets } from './vm-files.ts';
+import { vmFiles } from './vm-files.ts';
 import { VmWatch } from './vm-watch.ts';
 
 export interface QemuEngineOptions {
@@ -55,14 +52,10 @@ export interface QemuEngineOptions {
   readonly logBytes?: { readonly console: number; readonly engine: number };
 }
 
-/** Milliseconds QEMU has to open its devices and greet, on a host that is busy booting others. */
-const startMs = 20_000;
 /** Milliseconds a killed process has to disappear. */
 const killMs = 10_000;
 /** Milliseconds a log writer has to copy the rest. */
 const logWriterMs = 2000;
-
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
 /** Runs VMs with QEMU: one process for each, with no tie to this one but its sockets. */
 export class QemuEngine implements Engine {
@@ -71,7 +64,7 @@ export class QemuEngine implements Engine {
   readonly #log: Log;
   readonly #table = new ProcessTable();
   readonly #monitors = new Monitors();
-  readonly #launchers = new Launchers();
+  readonly #starter: Starter;
   readonly #watches = new Map<string, VmWatch>();
   readonly #host: QemuHostFacts;
   #cgroups: Promise<Cgroups> | null = null;
@@ -86,8 +79,16 @@ export class QemuEngine implements Engine {
       ...options,
     };
     this.#log = options.log;
+    this.#starter = new Starter({
+      ...this.#options,
+      table: this.#table,
+      monitors: this.#monitors,
+      tscKhz: () => this.#host.tscKhz(),
+      cgroups: () => this.#openCgroups(),
+      destroy: (id, dir) => this.destroy(id, dir),
+    });
     this.#host = new QemuHostFacts(this.#options, {
-      start: (spec) => this.#start(spec, 'kvm', { memory: null, endsWithDaemon: true }),
+      start: (spec) => this.#starter.start(spec, 'kvm', { memory: null, endsWithDaemon: true }),
       waitForExit: (id, dir, timeoutMs) => this.waitForExit(id, dir, timeoutMs),
       destroy: (id, dir) => this.destroy(id, dir),
       consoleLog: (dir) => this.consoleLog(dir),
@@ -111,11 +112,11 @@ export class QemuEngine implements Engine {
   }
 
   async start(spec: EngineVmSpec): Promise<void> {
-    await this.#start(spec, (await this.#host.acceleration()).kind, { memory: null, endsWithDaemon: false });
+    await this.#starter.start(spec, (await this.#host.acceleration()).kind, { memory: null, endsWithDaemon: false });
   }
 
   async prepare(spec: EngineVmSpec, memory: EngineMemory): Promise<void> {
-    await this.#start(spec, (await this.#host.acceleration()).kind, { memory, endsWithDaemon: false });
+    await this.#starter.start(spec, (await this.#host.acceleration()).kind, { memory, endsWithDaemon: false });
   }
 
   async restore(id: string, dir: string): Promise<void> {
@@ -236,73 +237,8 @@ export class QemuEngine implements Engine {
     for (const watch of this.#watches.values()) watch.stop();
     this.#watches.clear();
     this.#monitors.close();
-    this.#launchers.close();
+    this.#starter.close();
     await (await this.#cgroups)?.close();
-  }
-
-  async #start(
-    spec: EngineVmSpec,
-    acceleration: 'kvm' | 'tcg',
-    { memory, endsWithDaemon }: Pick<LaunchOptions, 'memory' | 'endsWithDaemon'>,
-  ): Promise<void> {
-    checkId(spec.id);
-    await this.#claimDirectory(spec);
-    const translationMiB = acceleration === 'tcg' ? this.#options.translationMiB : 0;
-    const args = qemuArgs(spec, {
-      acceleration,
-      tscKhz: await this.#host.tscKhz(),
-      translationMiB: this.#options.translationMiB,
-      incoming: memory !== null,
-    });
-    const access: KvmAccess = acceleration === 'kvm' ? await kvmAccess(spec.uid) : { usable: true, group: null };
-    if (!access.usable) throw new BerthError('unsupported', { feature: 'KVM for this VM' }, access.reason);
-    const { cpuPercent, memoryOverheadMiB } = spec.limits;
-    const memoryMiB = memoryOverheadMiB === null ? null : spec.memoryMiB + translationMiB + memoryOverheadMiB;
-    try {
-      const cgroups = await this.#openCgroups();
-      const cgroupFiles = await cgroups.create(spec.id, {
-        cpuPercent,
-        memoryBytes: memoryMiB === null ? null : memoryMiB * 1024 * 1024,
-      });
-      const { qemu, logBytes } = this.#options;
-      const kvmGroup = access.group;
-      await this.#launch({ spec, qemu, qemuArgs: args, cgroupFiles, logBytes, memory, endsWithDaemon, kvmGroup });
-      if (memory !== null) await expectState(await this.#monitors.ready(spec.dir));
-    } catch (error) {
-      await this.destroy(spec.id, spec.dir);
-      // The log writer has ended: the log is complete.
-      this.#log.error(
-        { err: error, vm: spec.id, engineLog: await tail(vmFiles(spec.dir).engineLog) },
-        'QEMU did not start',
-      );
-      throw new BerthError('boot_failed', { reason: 'its process did not start' }, error);
-    }
-  }
-
-  /** Makes sure that no other process is the VM's, and makes room for the sockets of the one to come. */
-  async #claimDirectory({ id, dir }: EngineVmSpec): Promise<void> {
-    const sockets = vmSockets(dir);
-    // A process binds its sockets before it is a VM's: where there is none there is no need to look at all processes.
-    if (!(await exists(vmFiles(dir).qmpSocket))) return;
-    if ((await this.#table.find(id, dir)) !== null) {
-      throw new BerthError('conflict', { reason: `VM ${id} already has a process` });
-    }
-    for (const socket of sockets) await rm(socket, { force: true });
-  }
-
-  /** Starts the process and waits until it answers; an early end is noticed at once. */
-  async #launch(options: LaunchOptions): Promise<void> {
-    const { spec } = options;
-    const child = await this.#launchers.launch(options);
-    const ended = new AbortController();
-    child.once('exit', (code, signal) => {
-      this.#log.info({ vm: spec.id, code, signal }, 'QEMU ended');
-      ended.abort(new Error(`QEMU ended (${signal ?? code})`));
-    });
-    await this.#monitors.readySoon(spec.dir, startMs, ended.signal).catch((error: unknown) => {
-      throw ended.signal.aborted ? ended.signal.reason : error;
-    });
-    if (child.pid !== undefined) await this.#table.learn(spec.id, spec.dir, child.pid);
   }
 
   async #require(id: string, dir: string): Promise<VmProcess> {
@@ -332,9 +268,4 @@ export class QemuEngine implements Engine {
 function stateOf(status: unknown): EngineState {
   if (status === 'running') return 'running';
   return status === 'io-error' ? 'stalled' : 'paused';
-}
-
-function checkId(id: string): void {
-  // The id becomes a directory's name among the cgroups.
-  if (!idPattern.test(id)) throw new BerthError('invalid_argument', { reason: 'Invalid VM id' });
 }

@@ -123,8 +123,8 @@ describe('crash matrix of clones', () => {
       await site.clear();
       const asBefore = await inventory(site.home);
       const name = `make a ${kind} spare`;
-      // The first steps of both kinds are the same.
-      const points = pointsOf('create', kind === 'waiting' ? make : make.slice(waitingPlan.length));
+      // The first steps of both kinds are the same, but for the last of a waiting one.
+      const points = pointsOf('create', kind === 'waiting' ? make : make.slice(waitingPlan.length - 1));
       for (const point of points) {
         await site.killedAtStart(point, settings);
         await site.assertIs(asBefore, name, point, 'as before');
@@ -137,8 +137,9 @@ describe('crash matrix of clones', () => {
         await site.restart(settings);
         await eventually('a spare stands by', async () => (await site.call('spares')) === 1);
       };
-      // Larger, so that its disk is grown.
-      const create = () => site.call('create', { ...size, diskMiB: 4096 });
+      // Larger, so that its disk is grown, and with egress that no spare has yet.
+      const egress = { outbound: true, allow: ['203.0.113.0/24'] };
+      const create = () => site.call('create', { ...size, diskMiB: 4096, egress });
       for (const point of pointsOf('create', claim)) {
         await standsBy();
         await site.killedAt(point, create);

@@ -72,6 +72,10 @@ static void add_entropy(const struct identity *identity, struct report *report) 
 }
 
 static void set_network(const struct identity *identity, struct report *report) {
+  if (identity->keep_network) {
+    report_step(report, "network", STEP_SKIPPED, "%s", "set before");
+    return;
+  }
   const char *problem = net_loopback();
   bool wanted = identity->has_network, unwanted = identity->renew && !wanted && net_is_set_up();
   if (!problem && wanted) problem = net_apply(&identity->network, !exec_happened());

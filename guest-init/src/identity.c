@@ -64,6 +64,7 @@ static bool take(const struct param *param, struct identity *identity) {
     case PARAM_GATEWAY6: return take_address(param, AF_INET6, false, &network->gateways[1]);
     case PARAM_NAMESERVER: return take_nameserver(param, identity);
     case PARAM_RENEW: return take_flag(param, &identity->renew);
+    case PARAM_KEEP_NETWORK: return take_flag(param, &identity->keep_network);
     case PARAM_SSH_KEY: return param_text(param, identity->ssh_key, sizeof identity->ssh_key);
     case PARAM_SSH_PUBLIC_KEY: return param_text(param, identity->ssh_public_key, sizeof identity->ssh_public_key);
     default: return false;

@@ -23,6 +23,8 @@ struct identity {
   int nameserver_count;
   /* The machine is a copy of another one, or the first from its image: what must be unique to a machine is made anew. */
   bool renew;
+  /* The network is this machine's already. */
+  bool keep_network;
   /* An OpenSSH private key file and its public line; empty: none. */
   char ssh_key[1024];
   char ssh_public_key[256];

@@ -230,8 +230,6 @@ static const char *take_down(void) {
 }
 
 const char *net_apply(const struct net_config *config, bool pristine) {
-  /* Where nobody else could change it, what was applied is what there is. */
-  if (pristine && interface.is_known && interface.is_up && memcmp(&interface.applied, config, sizeof *config) == 0) return NULL;
   if (!open_netlink()) return "netlink";
   bool known = interface.index > 0;
   if (!known && !find_interface(config->mac)) return "finding the interface";

@@ -16,8 +16,7 @@ struct net_config {
 /*
  * Finds the interface by its MAC (or takes the only one there is and gives it that MAC), replaces its addresses and default
  * routes, brings it up and announces it. Connections of the old addresses die. `pristine`: no program can have changed
- * anything, so the old addresses are those that were set here, and where they are the new ones nothing is done. NULL, or
- * what failed, with errno.
+ * anything, so the old addresses are those that were set here. NULL, or what failed, with errno.
  */
 const char *net_apply(const struct net_config *config, bool pristine);
 

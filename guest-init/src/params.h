@@ -39,6 +39,7 @@ enum param_tag {
   PARAM_DISK_BYTES = 29,
   PARAM_STEP = 30,          /* u8 outcome, u32 microseconds, u8 length of the name, name, detail */
   PARAM_CLOCK_SKEW_NS = 31, /* how far the guest's clock was ahead, two's complement */
+  PARAM_KEEP_NETWORK = 32,
 };
 
 struct params {

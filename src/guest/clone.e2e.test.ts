@@ -233,6 +233,12 @@ describe('copies of a machine that was saved in the middle of its work', () => {
       await machine.resume();
       assert.equal((await becoming).hello.protocol, 1);
       assert.equal(await shell(client, 'hostname'), 'vm-5');
+      const addresses = await shell(client, 'ip -o addr show eth0');
+      const again = await client.configure(identity(6, { network: null, keepNetwork: true }));
+      const steps = outcomes(again);
+      assert.deepEqual([steps.network, steps['machine-id'], steps.nameservers], ['skipped', 'done', undefined]);
+      assert.equal(await shell(client, 'hostname'), 'vm-6');
+      assert.equal(await shell(client, 'ip -o addr show eth0'), addresses);
     } finally {
       client.close();
       await machine.destroy();

@@ -32,6 +32,8 @@ export interface GuestIdentity {
   readonly entropy: Uint8Array;
   /** Null leaves the network alone, or takes it down when `renew` is set. */
   readonly network: GuestNetworkConfig | null;
+  /** The guest has its network already: it stays also when `renew` is set. Default false; only without `network`. */
+  readonly keepNetwork?: boolean;
   /** Interfaces beside the first, at most 7; name servers are told with the first. */
   readonly furtherNetworks?: readonly Omit<GuestNetworkConfig, 'nameservers'>[];
   /**

@@ -31,6 +31,11 @@ test('only a machine that is new is told to make anew, with a key of its own', (
   assert.deepEqual(tagsOf({ renew: true }), [...plain, tag.renew, tag.sshKey, tag.sshPublicKey]);
 });
 
+test('a machine that has its network is told to keep it', () => {
+  const plain = tagsOf({ renew: true });
+  assert.deepEqual(tagsOf({ renew: true, keepNetwork: true }), [...plain, tag.keepNetwork]);
+});
+
 test('addresses that are null are not sent', () => {
   const network = {
     ...{ mac: '52:54:00:00:00:01', ipv4: '10.0.0.2/24', gateway4: null, ipv6: null, gateway6: null },

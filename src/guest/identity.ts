@@ -21,6 +21,7 @@ export function identityParameters(identity: GuestIdentity): Parameters {
     const { privateFile, publicFile } = makeSshHostKey(`root@${identity.hostname}`);
     parameters.add(tag.renew, 1).add(tag.sshKey, privateFile).add(tag.sshPublicKey, publicFile);
   }
+  if (identity.keepNetwork) parameters.add(tag.keepNetwork, 1);
   if (network) {
     // What follows a MAC, until the next one, is about its interface.
     for (const { mac, ipv4, gateway4, ipv6, gateway6 } of [network, ...(identity.furtherNetworks ?? [])]) {

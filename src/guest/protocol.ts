@@ -35,6 +35,7 @@ export const tag = {
   diskBytes: 29,
   step: 30,
   clockSkewNs: 31,
+  keepNetwork: 32,
 } as const;
 
 /** Frame types inside the bodies of an exec. These numbers are part of the protocol: never reuse one. */

@@ -11,6 +11,7 @@ import {
   loadStep,
   pauseStep,
   prepareStep,
+  renewAgainStep,
   renewStep,
 } from './steps/clone.ts';
 import { directoryStep, diskStep, initrdStep, removeFilesStep, syncStep } from './steps/files.ts';
@@ -46,7 +47,7 @@ export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, con
 
 /** Restored and at rest already; the rest is {@link claimReadyPlan}. */
 export const readyPlan: Plan = [...standBy, loadStep, continueStep, renewStep, pauseStep, egressStep];
-export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, renewStep]] }];
+export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, renewAgainStep]] }];
 
 /** Whether the operation makes the VM's files: the journal says which layer its disk begins with. */
 export function makesFiles({ detail }: Operation): boolean {

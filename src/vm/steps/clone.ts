@@ -2,7 +2,7 @@
 
 import { BerthError } from '../../common/errors.ts';
 import type { EngineShape } from '../../engine/engine.ts';
-import type { GuestIdentified } from '../../guest/guest.ts';
+import type { GuestIdentified, GuestIdentity } from '../../guest/guest.ts';
 import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import type { Renewal, Vm } from '../model.ts';
@@ -54,27 +54,32 @@ export const growStep: Step<OperationContext> = {
 };
 
 /** Makes the copy a machine of its own, before anybody may use it. */
-export const renewStep: Step<OperationContext> = {
+export const renewStep: Step<OperationContext> = { name: 'hygiene', run: (context) => renew(context, {}) };
+
+/** Likewise for a copy that was made a machine of its own before: its addresses are its own since then. */
+export const renewAgainStep: Step<OperationContext> = {
   name: 'hygiene',
-  async run(context) {
-    const { deps, live, vm, outcome } = context;
-    const running = live.get(vm.id);
-    if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
-    try {
-      const diskBytes = isLarger(context) ? vm.diskMiB * 1024 * 1024 : null;
-      const identity = { ...identityOf(deps, vm), renew: true, diskBytes };
-      const identified = await running.guest.become(identity, answerMs, running.ended);
-      outcome.renewal = renewalOf(identified);
-      const guestSteps = identified.steps.map(({ name, micros }) => ({ name, micros }));
-      deps.log.info({ vm: vm.id, guestSteps }, 'a clone has its own identity');
-    } catch (error) {
-      const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
-      deps.log.warn({ err: error, vm: vm.id, console: console.lines }, 'a clone did not answer');
-      const reason = running.ended.aborted ? 'its process ended' : 'the guest did not take its new identity';
-      throw new BerthError('boot_failed', { reason }, error);
-    }
-  },
+  run: (context) => renew(context, { network: null, furtherNetworks: [], keepNetwork: true }),
 };
+
+async function renew(context: OperationContext, change: Partial<GuestIdentity>): Promise<void> {
+  const { deps, live, vm, outcome } = context;
+  const running = live.get(vm.id);
+  if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
+  try {
+    const diskBytes = isLarger(context) ? vm.diskMiB * 1024 * 1024 : null;
+    const identity = { ...identityOf(deps, vm), ...change, renew: true, diskBytes };
+    const identified = await running.guest.become(identity, answerMs, running.ended);
+    outcome.renewal = renewalOf(identified);
+    const guestSteps = identified.steps.map(({ name, micros }) => ({ name, micros }));
+    deps.log.info({ vm: vm.id, guestSteps }, 'a clone has its own identity');
+  } catch (error) {
+    const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
+    deps.log.warn({ err: error, vm: vm.id, console: console.lines }, 'a clone did not answer');
+    const reason = running.ended.aborted ? 'its process ended' : 'the guest did not take its new identity';
+    throw new BerthError('boot_failed', { reason }, error);
+  }
+}
 
 /** Stops the VM's processors. */
 export const pauseStep: Step<OperationContext> = {

@@ -51,7 +51,7 @@ test('requests that are sent all at once are answered in order', async () => {
   );
 });
 
-test('a client that closes its half still gets its reply', async () => {
+test('a client that closes its half still gets its reply, and the end of the connection', async () => {
   const socket = await dial();
   socket.end(post('/GetTlsKey', '{"subject":"a"}'));
   assert.match(await text(socket), /^HTTP\/1\.1 200 .*-----BEGIN PRIVATE KEY-----/s);

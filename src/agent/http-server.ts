@@ -42,6 +42,8 @@ export function createHttpServer(
   const server = createServer({ requestTimeout: 60_000, maxHeaderSize: 32 * 1024 }, handle);
   server.maxConnections = connections;
   server.setTimeout(idleMs);
+  // A sender that closes its half, as nc does, still gets the replies that it waits for. Not in the types, as not in the manual.
+  Object.assign(server, { httpAllowHalfOpen: true });
   return server;
 }
 

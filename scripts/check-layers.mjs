@@ -17,7 +17,7 @@ const arrows = {
   kms: ['common', 'attest', 'api'],
   agent: ['common', 'attest', 'kms', 'api'],
   disk: ['common'],
-  engine: ['common', 'disk'],
+  engine: ['common'],
   guest: ['common'],
   image: ['common'],
   net: ['common', 'engine'],
@@ -25,8 +25,6 @@ const arrows = {
   snapshot: ['common', 'engine'],
   vm: ['common', 'disk', 'engine', 'guest', 'image', 'net', 'snapshot', 'store'],
   api: ['common', 'guest', 'image', 'net', 'vm'],
-  fleet: ['common', 'store', 'vm'],
-  console: ['common'],
   daemon: anyRoom,
   cli: anyRoom,
 };

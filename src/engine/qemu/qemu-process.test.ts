@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { ProcessTable, parseCommandLine, parseStat, processLabel, readStat } from './qemu-process.ts';
+import { vmFiles } from './vm-files.ts';
 
 test('a command line names its VM, whatever the names hold', () => {
   const names = [
@@ -13,6 +14,12 @@ test('a command line names its VM, whatever the names hold', () => {
   for (const [id, dir] of names) {
     assert.deepEqual(parseCommandLine(`qemu\0-name\0${processLabel(id, dir)}\0-m\0`), { id, dir });
   }
+});
+
+test('a process is called as daemons before this one called theirs, which run on', () => {
+  assert.equal(processLabel('vm', '/home/vms/vm/run'), 'berth-vm:/home/vms/vm/run,process=berth-vm');
+  const { qmpSocket, guestSocket } = vmFiles('/run');
+  assert.deepEqual([qmpSocket, guestSocket], ['/run/qmp.sock', '/run/guest.sock']);
 });
 
 test('other command lines name none', () => {

@@ -6,22 +6,24 @@ import type { CommandOutcome } from './guest-command.ts';
 import type { ExecLogStore, ExecLogType } from './ports.ts';
 import type { ProgramResult } from './result-frame.ts';
 
-/** Characters kept of each text. */
+/** Characters kept of commands, programs, output and results. */
 const maxText = 8192;
+/** Items kept of each list, and characters of each. */
 const maxItems = 64;
+const maxItemText = 256;
 
 function clip(text: string): string {
   return text.length > maxText ? text.slice(0, maxText) : text;
 }
 
 function clipAll(texts: readonly string[]): string[] {
-  return texts.slice(0, maxItems).map((text) => text.slice(0, 256));
+  return texts.slice(0, maxItems).map((text) => text.slice(0, maxItemText));
 }
 
 /** Names only, as `NAME=***`. */
 function maskEnvironment(env: readonly string[] | Readonly<Record<string, string>>): string[] {
   const names = Array.isArray(env) ? env.map((entry: string) => entry.split('=', 1)[0] ?? '') : Object.keys(env);
-  return names.slice(0, maxItems).map((name) => `${name.slice(0, 256)}=***`);
+  return names.slice(0, maxItems).map((name) => `${name.slice(0, maxItemText)}=***`);
 }
 
 export interface LoggedInput {

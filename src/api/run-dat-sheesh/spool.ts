@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BerthError } from '../../common/errors.ts';
 
-/** How much more than the limit is read before the answer, for senders who only look for one at the end. */
+/** How many times the limit is read of a body that is too long. */
 const drainFactor = 8;
 
 /** A request body on disk, in a file without a name: nothing is left whatever happens to the daemon. */
@@ -16,8 +16,8 @@ export class Spool implements AsyncDisposable {
   }
 
   /**
-   * Stores a body of at most `limit` bytes. A longer one is read to its end, so that the sender gets to see the answer,
-   * and refused with `payload_too_large`.
+   * Stores a body of at most `limit` bytes. A longer one is refused with `payload_too_large`, once it has been read to its
+   * end or to {@link drainFactor} times the limit: most senders look for an answer only then.
    */
   static async store(body: Readable, limit: number, directory: string): Promise<Spool> {
     const path = join(directory, `.upload-${randomUUID()}`);

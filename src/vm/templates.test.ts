@@ -71,19 +71,36 @@ describe('templates', () => {
     assert.deepEqual(await sizes(), [65]);
   });
 
-  it('do not go while a VM is being cloned from them', async () => {
+  it('do not go while a VM is being cloned from them, when others take up the budget', async () => {
     settings.budgetBytes = 0;
     await vms.warm(shape(64));
-    const { promise, resolve } = Promise.withResolvers<void>();
-    host.onCall = (name) => (name === 'restore' ? promise : undefined);
+    const [captured, restored] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    host.onCall = (name) => (name === 'capture' ? captured.promise : name === 'restore' ? restored.promise : undefined);
+    const warm = vms.warm(shape(65));
+    while (count('capture') === 1) await setImmediate();
     const clone = vms.create(small);
     while (count('restore') === 0) await setImmediate();
-    // Building waits until nothing is being started; what is cut off here is the sweep that follows.
-    const warm = vms.warm(shape(65));
+    captured.resolve();
+    await warm;
+    assert.deepEqual(await sizes(), [64, 65]);
+    restored.resolve();
+    assert.equal((await clone).startMode, 'clone');
+  });
+
+  it('do not go while a VM is being cloned from them, when another one cannot be', async () => {
+    await vms.warm(shape());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name) => {
+      if (name !== 'restore') return;
+      if (count('restore') === 1) return promise;
+      throw new BerthError('snapshot_damaged');
+    };
+    const clone = vms.create(small);
+    while (count('restore') === 0) await setImmediate();
+    assert.equal((await vms.create(small)).startMode, 'boot');
+    assert.deepEqual(await sizes(), [64]);
     resolve();
     assert.equal((await clone).startMode, 'clone');
-    await warm;
-    assert.deepEqual(await sizes(), [65]);
   });
 
   const changes: Readonly<Record<string, () => unknown>> = {

@@ -17,7 +17,7 @@ export class RestartLimiter {
     return count < maxShortLives;
   }
 
-  /** Somebody started, stopped or removed the VM: the count begins anew. */
+  /** Somebody started or removed the VM: the count begins anew. */
   forget(id: string): void {
     this.#shortLives.delete(id);
   }

@@ -51,7 +51,7 @@ function readRows(path: string): Rows {
       }
     const lines = all(`SELECT name FROM sqlite_master WHERE type = 'table'`)
       .map(({ name }) => String(name))
-      .filter((name) => !chronicles.has(name) && !/^(sqlite|kysely)_/.test(name))
+      .filter((name) => !chronicles.has(name) && !name.startsWith('sqlite_'))
       .flatMap((table) =>
         all(`SELECT * FROM "${table}"`).map((row) => {
           const cells = Object.entries(row).filter(([column]) => !volatileColumns.has(column));

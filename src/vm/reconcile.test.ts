@@ -96,6 +96,20 @@ describe('a daemon that runs', () => {
     host.change(id, 'stalled');
     await becomes('paused', /full/);
     assert.equal((await vms.stop(id)).state, 'stopped');
+    assert.equal(
+      host.calls.some(({ name }) => name === 'waitForExit'),
+      false,
+    );
+  });
+
+  it('lets a paused VM go on when it is to stop, since its guest cannot end otherwise', async () => {
+    await vms.pause(id);
+    const states: unknown[] = [];
+    host.onCall = (name) => {
+      if (name === 'waitForExit') states.push(host.processes.get(id));
+    };
+    assert.equal((await vms.stop(id)).state, 'stopped');
+    assert.deepEqual(states, ['running']);
   });
 
   it('notices a process that is gone though nobody told how it ended', async () => {

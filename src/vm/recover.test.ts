@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CreateVm } from './model.ts';
@@ -60,6 +62,45 @@ describe('a daemon that comes after another', () => {
     vms = await opening;
     while (vms.get(first).state === 'running' || vms.get(first).state === 'stopping') await sleep(1);
     assert.deepEqual([vms.get(first).state, vms.get(first).reason], ['stopped', 'powered off by its guest']);
+  });
+
+  it('ends and removes what belongs to no VM that anybody has', async () => {
+    const [hidden = '', other = ''] = ids;
+    // Kept ready, or of a fork that was cut off.
+    await host.db.write((writer) => writer.run('UPDATE vms SET hidden = 1 WHERE id = ?', hidden));
+    host.processes.set('stranger', 'running');
+    await mkdir(join(host.home, 'vms', 'stranger'));
+    await mkdir(join(host.home, 'snapshots', 'snap-stranger'));
+    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    const left = ids.filter((id) => id !== hidden).toSorted();
+    assert.deepEqual([...host.processes.keys()].toSorted(), left);
+    assert.deepEqual((await readdir(join(host.home, 'vms'))).toSorted(), left);
+    assert.deepEqual(await readdir(join(host.home, 'snapshots')), []);
+    assert.equal(vms.get(other).state, 'running');
+  });
+
+  it('lets a VM go on that was being captured, but not one that stands still for another reason', async () => {
+    const [captured = '', parked = '', paused = ''] = ids;
+    await host.db.write((writer) => {
+      writer.run('UPDATE vms SET parked = 1 WHERE id = ?', parked);
+      writer.run("UPDATE vms SET state = 'paused' WHERE id = ?", paused);
+      for (const id of [captured, parked, paused])
+        writer.run(
+          "INSERT INTO operations (vm_id, kind, detail, started_at) VALUES (?, 'snapshot', '{}', '2026-01-01T00:00:00.000Z')",
+          id,
+        );
+    });
+    for (const id of [captured, parked, paused]) host.processes.set(id, 'paused');
+    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    assert.deepEqual(
+      [captured, parked, paused].map((id) => [vms.get(id).state, vms.get(id).parked, host.processes.get(id)]),
+      [
+        ['running', false, 'running'],
+        ['running', true, 'paused'],
+        ['paused', false, 'paused'],
+      ],
+    );
+    assert.deepEqual(host.db.all('SELECT * FROM operations'), []);
   });
 
   it('does not look for processes of VMs that should have none', async () => {

@@ -167,6 +167,22 @@ describe('VM service when things fail', () => {
     assert.deepEqual([vms.get(id).state, host.processes.size], ['stopped', 0]);
   });
 
+  it('starts a guest again that restarts, until it does so again and again', async () => {
+    const { id } = await vms.create(small);
+    const starts = () => host.calls.filter(({ name }) => name === 'start').length;
+    for (let restarts = 1; restarts < 5; restarts++) {
+      host.end(id, 'reset');
+      while (starts() <= restarts || vms.get(id).state !== 'running') await setImmediate();
+    }
+    host.end(id, 'reset');
+    while (vms.get(id).state !== 'stopped') await setImmediate();
+    assert.deepEqual([vms.get(id).reason, starts()], ['its guest restarts again and again', 5]);
+    // Somebody who starts it wants to see for himself.
+    await vms.start(id);
+    host.end(id, 'reset');
+    while (starts() < 7 || vms.get(id).state !== 'running') await setImmediate();
+  });
+
   describe('with a VM that is noted and not started', () => {
     beforeEach(async () => {
       await vms.create({ ...small, id: 'new', start: false });

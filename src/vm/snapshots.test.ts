@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { readdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import type { CreateVm, Quotas } from './model.ts';
+import { Vms } from './service.ts';
+import { FakeHost } from './testing/fake-host.ts';
+
+const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+const bytesPerMiB = 1024 * 1024;
+
+describe('snapshots', () => {
+  let host: FakeHost;
+  let vms: Vms;
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    await open();
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  async function open(quotas: Partial<Quotas> = {}): Promise<void> {
+    vms = await Vms.open(host.dependencies(quotas));
+  }
+
+  const files = () => readdir(join(host.home, 'snapshots'));
+
+  it('stay while a VM is being made from them, and go afterwards', async () => {
+    const { id } = await vms.snapshot((await vms.create(small)).id);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name) => (name === 'restore' ? promise : undefined);
+    const creating = vms.create({ ...small, snapshotId: id });
+    while (!host.calls.some(({ name }) => name === 'restore')) await setImmediate();
+    await assert.rejects(vms.removeSnapshot(id), { code: 'snapshot_in_use' });
+    resolve();
+    assert.equal((await creating).startMode, 'restore');
+    await vms.removeSnapshot(id);
+    assert.deepEqual([vms.snapshots(), await files()], [[], []]);
+    await assert.rejects(vms.removeSnapshot(id), { code: 'snapshot_not_found' });
+  });
+
+  it('do not exist for other tenants', async () => {
+    const { id, tenant } = await vms.snapshot((await vms.create({ ...small, tenant: 'a' })).id);
+    assert.equal(tenant, 'a');
+    for (const other of ['b', ''])
+      await assert.rejects(vms.create({ ...small, tenant: other, snapshotId: id }), { code: 'snapshot_not_found' });
+    assert.equal((await vms.create({ ...small, tenant: 'a', snapshotId: id })).snapshotId, id);
+  });
+
+  it('are of one image, and go on with the size they were taken with', async () => {
+    const { id } = await vms.snapshot((await vms.create(small)).id);
+    for (const wrong of [{ imageId: 'another' }, { cpus: 2 }, { memoryMiB: 65 }])
+      await assert.rejects(vms.create({ ...small, ...wrong, snapshotId: id }), { code: 'snapshot_mismatch' });
+    assert.equal(vms.list().length, 1);
+    const booted = await vms.create({ ...small, memoryMiB: 65, snapshotId: id, restoreMemory: false });
+    assert.equal(booted.startMode, 'boot');
+  });
+
+  it('are at most as many as the quota says, of which those that nobody sees are none', async () => {
+    await vms.close();
+    await open({ maxSnapshots: 1 });
+    await vms.warm({ imageId: 'img-1', cpus: 1, memoryMiB: 65 });
+    const { id } = await vms.create(small);
+    const first = await vms.snapshot(id);
+    await assert.rejects(vms.snapshot(id), { code: 'quota_exceeded' });
+    assert.equal((await vms.fork(id, 1)).length, 1);
+    await vms.removeSnapshot(first.id);
+    assert.notEqual((await vms.snapshot(id)).id, first.id);
+  });
+
+  it('are refused where there is no space for the memory beside what is left alone', async () => {
+    const memoryMiB = 4096;
+    await vms.close();
+    await open({ maxMemoryMiBPerVm: memoryMiB });
+    const { id } = await vms.create({ ...small, memoryMiB });
+    const { bavail, bsize } = await statfs(host.home);
+    host.reserveMiB = Math.max(0, Math.floor((bavail * bsize) / bytesPerMiB) - memoryMiB / 2);
+    await assert.rejects(vms.snapshot(id), { code: 'insufficient_storage' });
+    assert.deepEqual([vms.get(id).state, await files()], ['running', []]);
+    host.reserveMiB = 0;
+  });
+
+  it('of which making one fails leave nothing, and the VM runs on', async () => {
+    const { id } = await vms.create(small);
+    host.failing.add('capture');
+    await assert.rejects(vms.snapshot(id), /capture fails/);
+    assert.deepEqual([vms.get(id).state, vms.snapshots(), await files()], ['running', [], []]);
+    const layers = (await readdir(join(host.home, 'vms', id))).filter((name) => name.startsWith('layer-'));
+    assert.equal(layers.length, 1);
+    host.failing.clear();
+    assert.equal(vms.getSnapshot((await vms.snapshot(id)).id).sourceVmId, id);
+  });
+});

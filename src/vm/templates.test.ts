@@ -196,6 +196,9 @@ describe('templates', () => {
     let going: PromiseWithResolvers<void>;
     let warm: Promise<void>;
 
+    // A failed test must not leave the daemon waiting.
+    afterEach(() => going.resolve());
+
     /** Until `going` is resolved. */
     async function begin(quotas: Partial<Quotas>, before: () => Promise<void> = async () => {}): Promise<void> {
       await reopen(quotas);

@@ -43,6 +43,7 @@ export async function openMetald(config: Config, host: Host, log: Log): Promise<
       allowIps: host.network.plan.kind === 'bridge' ? config['metald.allow_ips'].map(parseCidr) : [],
       loadScriptRules: config['metald.load_script_rules'],
       hideForeignVms: config['metald.hide_foreign_vms'],
+      unsupported: config['metald.unsupported'],
     },
     style: config['metald.json'],
     reflection: config['metald.reflection'],

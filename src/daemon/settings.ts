@@ -173,6 +173,11 @@ export const settings = {
     'ResumeVm starts a VM that is shut down, DeleteVm takes a running one without force',
   ),
   'metald.hide_foreign_vms': setting(flag, false, "answer not_found for other customers' VMs, not permission_denied"),
+  'metald.unsupported': setting(
+    z.enum(['refuse', 'record']),
+    'refuse',
+    'configurations that ask for what no VM here is given, such as memory hotplug; record: kept with the VM, without effect',
+  ),
   'metald.allow_ips': setting(list, ['0.0.0.0/0', '::/0'], 'CIDRs that VMs may start connections to; empty: none'),
   'metald.reflection': setting(flag, false, 'gRPC server reflection, which needs no token'),
   'metald.metrics': setting(

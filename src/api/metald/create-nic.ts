@@ -3,7 +3,6 @@ import { BerthError } from '../../common/errors.ts';
 import type { CreateNic, IpFamilies, RateLimit, StaticAddress } from '../../vm/model.ts';
 import {
   type IPv4Config,
-  type IPv6Config,
   type LinkAddress,
   type NetworkInterface,
   NetworkMode,
@@ -53,17 +52,10 @@ function decodeIpv4(nic: NetworkInterface, where: string): StaticAddress | null 
 
 function decodeIpv6(nic: NetworkInterface, where: string): StaticAddress | null {
   const { ipv6Config: config } = nic;
-  if (config) refuseUnsupported(config, where);
+  if (config?.slaac && config.address !== '') throw invalid(where, 'an address cannot be given with slaac');
   if (!config?.address) return fromLink(nic.guestIpv6, nic.hostIpv6, where);
   if (nic.guestIpv6) throw invalid(where, 'ipv6_config and guest_ipv6 must not both be given');
   return fixed(config.address, config.prefixLength, config.gateway);
-}
-
-/** Addresses a guest makes up by itself would not pass the host's protection against forged ones. */
-function refuseUnsupported(config: IPv6Config, where: string): void {
-  if (config.privacyExtensions) throw invalid(where, 'privacy_extensions are not supported');
-  if (config.linkLocal !== '') throw invalid(where, 'link_local cannot be chosen');
-  if (config.slaac && config.address !== '') throw invalid(where, 'an address cannot be given with slaac');
 }
 
 /** The reference's form: the guest's address, and the host's on the same link, which is the guest's gateway. */

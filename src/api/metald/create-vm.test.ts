@@ -2,18 +2,19 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { BerthError } from '../../common/errors.ts';
-import { decodeCreateVm } from './create-vm.ts';
+import { type CreateVmOptions, decodeCreateVm } from './create-vm.ts';
 import { CreateVmRequestSchema } from './gen/vmprovisioner/v1/vm_pb.js';
 import { readJson } from './json.ts';
 
 const image = { id: 'img-1', name: 'debian' };
-const options = {
+const options: CreateVmOptions = {
+  unsupported: 'refuse',
   allowIps: ['0.0.0.0/0'],
   images: { find: (name: string) => (name === image.name ? (image as never) : null) },
 };
 
-function decode(config: JsonValue) {
-  return decodeCreateVm(readJson(CreateVmRequestSchema, JSON.stringify({ config })), 'acme', options);
+function decode(config: JsonValue, change: Partial<CreateVmOptions> = {}) {
+  return decodeCreateVm(readJson(CreateVmRequestSchema, JSON.stringify({ config })), 'acme', { ...options, ...change });
 }
 
 const cpu = { vcpu_count: 2 };
@@ -131,7 +132,6 @@ describe('a configuration', () => {
       'max_vcpu_count must be greater than or equal to vcpu_count',
       { ...base, cpu: { vcpu_count: 2, max_vcpu_count: 1 } },
     ],
-    ['topology must make up vcpu_count', { ...base, cpu: { vcpu_count: 2, topology: { sockets: 1 } } }],
     ['cpu_template must be T2, T2S, T2CL, T2A or V1N1', { ...base, cpu: { vcpu_count: 2, cpu_template: 'T9' } }],
     ['memory size_bytes must be greater than 0', { ...base, memory: {} }],
     ['memory size_bytes must be a whole number of MiB', { ...base, memory: { size_bytes: 1e9 } }],
@@ -167,7 +167,6 @@ describe('a configuration', () => {
     ],
     ['Image not found', { ...base, boot: { kernel_path: 'image:none' }, storage: [] }],
     ['console type must be serial or VIRTIO_CONSOLE', { ...base, console: { type: 'vga' } }],
-    ['console input is not supported', { ...base, console: { input: '/dev/tty' } }],
     ['network interface 0: type must be TAP or virtio-net', nic({ type: 'vhost' })],
     ['network interface 0: mode is unknown', nic({ mode: 9 })],
     [
@@ -182,7 +181,6 @@ describe('a configuration', () => {
       'network interface 0: an address cannot be given with slaac',
       nic({ ipv6_config: { address: '::2', slaac: true } }),
     ],
-    ['network interface 0: privacy_extensions are not supported', nic({ ipv6_config: { privacy_extensions: true } })],
     [
       'network interface 0: the address of the host needs one of the guest',
       nic({ host_ipv4: { address: '10.0.0.1' } }),
@@ -200,4 +198,57 @@ describe('a configuration', () => {
       );
     });
   }
+
+  for (const [message, config] of [
+    [
+      'cpu topology is not supported but for one socket with vcpu_count cores of one thread',
+      { ...base, cpu: { vcpu_count: 2, topology: { sockets: 2, cores_per_socket: 1, threads_per_core: 1 } } },
+    ],
+    ['cpu features: avx512 is not supported', { ...base, cpu: { vcpu_count: 2, features: { avx512: 'on' } } }],
+    ['memory hotplug_enabled is not supported', { ...base, memory: { ...memory, hotplug_enabled: true } }],
+    ['memory backing: hugepages is not supported', { ...base, memory: { ...memory, backing: { hugepages: '2M' } } }],
+    ['boot boot_options: x is not supported', { ...base, boot: { ...boot, boot_options: { x: '' } } }],
+    [
+      'storage device 0: options: auto_build is not supported',
+      { ...base, storage: [{ path: '/assets/rootfs.ext4', options: { auto_build: 'true' } }] },
+    ],
+    ['network interface 0: tap_device cannot be chosen', nic({ tap_device: 'tap0' })],
+    ['network interface 0: options: mtu is not supported', nic({ options: { mtu: '9000' } })],
+    ['network interface 0: privacy_extensions are not supported', nic({ ipv6_config: { privacy_extensions: true } })],
+    ['network interface 0: link_local cannot be chosen', nic({ ipv6_config: { link_local: 'fe80::1' } })],
+    ['console input is not supported', { ...base, console: { input: '/dev/tty' } }],
+  ] as const) {
+    it(`that asks for what is not there is refused, or recorded where that is set: ${message}`, () => {
+      const refused = (error: unknown) => error instanceof BerthError && error.message === message;
+      assert.throws(() => decode(config as JsonValue), refused);
+      const { apiRecord } = decode(config as JsonValue, { unsupported: 'record' });
+      const given = readJson(CreateVmRequestSchema, JSON.stringify({ config }));
+      const kept = readJson(CreateVmRequestSchema, JSON.stringify({ config: JSON.parse(apiRecord ?? '').metald }));
+      assert.deepEqual(
+        [kept.config?.cpu, kept.config?.memory, kept.config?.boot],
+        [given.config?.cpu, given.config?.memory, given.config?.boot],
+      );
+    });
+  }
+
+  it('may say of everything that is optional what is so anyway', () => {
+    const { cpus, memoryMiB } = decode({
+      ...base,
+      cpu: {
+        vcpu_count: 2,
+        max_vcpu_count: 4,
+        topology: { sockets: 1, cores_per_socket: 2, threads_per_core: 1 },
+        features: {},
+        cpu_template: 'T2',
+      },
+      memory: { ...memory, hotplug_enabled: false, max_size_bytes: 2 * 1073741824, backing: {} },
+      boot: { ...boot, initrd_path: '', boot_options: {} },
+      storage: [{ ...storage[0], interface_type: 'virtio-blk', options: {} }],
+      network: [
+        { tap_device: '', options: {}, ipv6_config: { slaac: true, privacy_extensions: false, link_local: '' } },
+      ],
+      console: { enabled: true, input: '', console_type: 'serial' },
+    });
+    assert.deepEqual([cpus, memoryMiB], [2, 1024]);
+  });
 });

@@ -16,6 +16,7 @@ import type {
   StorageDevice,
   VmConfig,
 } from './gen/vmprovisioner/v1/vm_pb.js';
+import { refuseUnsupported, type UnsupportedPolicy } from './unsupported.ts';
 
 const bytesPerMiB = 1024n * 1024n;
 /** Limits of the reference; the host's own quotas may be lower. */
@@ -33,6 +34,7 @@ export interface CreateVmOptions {
   /** CIDRs that VMs may start connections to. */
   readonly allowIps: readonly string[];
   readonly images: Pick<ImageStore, 'find'>;
+  readonly unsupported: UnsupportedPolicy;
 }
 
 /** Throws `invalid_argument` with the field's name, or `image_not_found`. Paths and quotas are the service's to check. */
@@ -44,6 +46,7 @@ export function decodeCreateVm(request: CreateVmRequest, tenant: string, options
   if (!memory) throw invalid('memory configuration is required');
   if (!boot) throw invalid('boot configuration is required');
   fillBothNames(config);
+  if (options.unsupported === 'refuse') refuseUnsupported(config);
   const id = request.vmId || newId();
   const sizes = { cpus: decodeCpus(cpu), memoryMiB: decodeMemory(memory) };
   const consoleFile = decodeConsole(config.console);
@@ -74,13 +77,12 @@ function newId(): string {
 }
 
 function decodeCpus(cpu: CpuConfig): number {
-  const { vcpuCount, maxVcpuCount, topology } = cpu;
+  const { vcpuCount, maxVcpuCount } = cpu;
   if (vcpuCount <= 0) throw invalid('vcpu_count must be greater than 0');
   if (vcpuCount > maxCpus) throw invalid(`vcpu_count must be at most ${maxCpus}`);
+  // An upper bound, and nothing makes a VM larger while it runs.
   if (maxVcpuCount !== 0 && maxVcpuCount < vcpuCount)
     throw invalid('max_vcpu_count must be greater than or equal to vcpu_count');
-  if (topology && topology.sockets * topology.coresPerSocket * topology.threadsPerCore !== vcpuCount)
-    throw invalid('topology must make up vcpu_count');
   if (!cpuTemplates.has(cpu.cpuTemplate)) throw invalid('cpu_template must be T2, T2S, T2CL, T2A or V1N1');
   return vcpuCount;
 }
@@ -148,7 +150,6 @@ function imageName(path: string): string | null {
 function decodeConsole(console: ConsoleConfig | undefined): string | null {
   if (!console) return null;
   if (!consoleTypes.has(console.type.toLowerCase())) throw invalid('console type must be serial or VIRTIO_CONSOLE');
-  if (console.input !== '') throw invalid('console input is not supported');
   if (console.output === '') return null;
   return console.output.split('/').at(-1) ?? '';
 }

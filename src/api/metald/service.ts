@@ -14,6 +14,7 @@ import * as pb from './gen/vmprovisioner/v1/vm_pb.js';
 import { page } from './pages.ts';
 import type { NetworkFacts } from './ports.ts';
 import { wireState } from './states.ts';
+import type { UnsupportedPolicy } from './unsupported.ts';
 import type { UsageSamples } from './usage.ts';
 
 export interface MetaldSettings {
@@ -23,6 +24,8 @@ export interface MetaldSettings {
   readonly loadScriptRules: boolean;
   /** Answers for VMs of others as if there were none. */
   readonly hideForeignVms: boolean;
+  /** What becomes of a configuration that asks for what no VM here is given. */
+  readonly unsupported: UnsupportedPolicy;
 }
 
 export interface ServiceOptions {
@@ -60,8 +63,9 @@ export class MetaldService {
       throw refusal(Code.PermissionDenied, 'CUSTOMER_MISMATCH', 'customer_id mismatch', {
         customer_id: caller.customer,
       });
-    const { allowIps } = this.#settings;
-    const vm = await this.#vms.create(decodeCreateVm(request, caller.customer, { allowIps, images: this.#images }));
+    const { allowIps, unsupported } = this.#settings;
+    const options = { allowIps, unsupported, images: this.#images };
+    const vm = await this.#vms.create(decodeCreateVm(request, caller.customer, options));
     return create(pb.CreateVmResponseSchema, { vmId: vm.id, state: wireState(vm) });
   }
 

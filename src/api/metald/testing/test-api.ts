@@ -45,7 +45,7 @@ export async function openTestApi(options: TestApiOptions = {}): Promise<TestApi
     images: dependencies.images,
     network: { gateway4: '172.16.0.1', gateway6: 'fd00::1', nameservers: ['172.16.0.1'] },
     auth: { development: true, tokens: { find: async (id) => tokens.get(id) ?? null }, jwt: null, ...auth },
-    settings: { allowIps: [], loadScriptRules: false, hideForeignVms: false, ...settings },
+    settings: { allowIps: [], loadScriptRules: false, hideForeignVms: false, unsupported: 'refuse', ...settings },
     style: 'spec',
     reflection: false,
     metricsDetail: 'full',

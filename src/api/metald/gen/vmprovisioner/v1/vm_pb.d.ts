@@ -71,18 +71,22 @@ export declare type CpuConfig = Message<"vmprovisioner.v1.CpuConfig"> & {
   vcpuCount: number;
 
   /**
-   * 0, or at least vcpu_count. There is no hotplug: it is recorded, without effect.
+   * 0, or at least vcpu_count: an upper bound.
    *
    * @generated from field: int32 max_vcpu_count = 2;
    */
   maxVcpuCount: number;
 
   /**
+   * Unset, or one socket with vcpu_count cores of one thread.
+   *
    * @generated from field: vmprovisioner.v1.CpuTopology topology = 3;
    */
   topology?: CpuTopology | undefined;
 
   /**
+   * Empty.
+   *
    * @generated from field: map<string, string> features = 4;
    */
   features: { [key: string]: string };
@@ -139,18 +143,22 @@ export declare type MemoryConfig = Message<"vmprovisioner.v1.MemoryConfig"> & {
   sizeBytes: bigint;
 
   /**
-   * Recorded, without effect, as max_size_bytes and backing.
+   * False.
    *
    * @generated from field: bool hotplug_enabled = 2;
    */
   hotplugEnabled: boolean;
 
   /**
+   * 0, or at least size_bytes: an upper bound.
+   *
    * @generated from field: int64 max_size_bytes = 3;
    */
   maxSizeBytes: bigint;
 
   /**
+   * Empty.
+   *
    * @generated from field: map<string, string> backing = 4;
    */
   backing: { [key: string]: string };
@@ -184,6 +192,8 @@ export declare type BootConfig = Message<"vmprovisioner.v1.BootConfig"> & {
   kernelArgs: string;
 
   /**
+   * Empty.
+   *
    * @generated from field: map<string, string> boot_options = 4;
    */
   bootOptions: { [key: string]: string };
@@ -230,6 +240,8 @@ export declare type StorageDevice = Message<"vmprovisioner.v1.StorageDevice"> & 
   interfaceType: string;
 
   /**
+   * Empty.
+   *
    * @generated from field: map<string, string> options = 6;
    */
   options: { [key: string]: string };
@@ -286,7 +298,7 @@ export declare type NetworkInterface = Message<"vmprovisioner.v1.NetworkInterfac
   macAddress: string;
 
   /**
-   * Recorded, without effect: the host names its devices.
+   * Empty: the host names its devices.
    *
    * @generated from field: string tap_device = 3;
    */
@@ -298,6 +310,8 @@ export declare type NetworkInterface = Message<"vmprovisioner.v1.NetworkInterfac
   interfaceType: string;
 
   /**
+   * Empty.
+   *
    * @generated from field: map<string, string> options = 5;
    */
   options: { [key: string]: string };

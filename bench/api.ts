@@ -8,9 +8,10 @@ import { VmStore } from '../src/store/vm-store.ts';
 import { sampleVm } from '../src/vm/testing/sample-vm.ts';
 import { startDaemon } from '../test/support/daemon.ts';
 import { load } from './http-load.ts';
-import { quantity, type Row } from './report.ts';
+import { quantity, type Row, summarize } from './report.ts';
 
 const records = 100;
+const starts = 3;
 const seconds = 5;
 
 /**
@@ -21,11 +22,17 @@ export async function benchApi(): Promise<Row[]> {
   const first = await startDaemon();
   await first.kill();
   await seed(join(first.home, 'berth.db'));
-  const daemon = await first.restart();
+  let daemon = first;
+  let list = '';
+  const restingMiB: number[] = [];
+  for (let n = 0; n < starts; n++) {
+    await daemon.kill();
+    daemon = await daemon.restart();
+    list = await (await daemon.call('GET', '/v1/vms')).text();
+    restingMiB.push(await memory(daemon.pid));
+  }
   try {
     const headers = { 'x-api-key': daemon.apiKey };
-    const list = await (await daemon.call('GET', '/v1/vms')).text();
-    const restingMiB = await memory(daemon.pid);
     const vms = JSON.parse(list) as { id: string }[];
     if (vms.length !== records) throw new Error(`${vms.length} records instead of ${records}`);
     const rows: Row[] = [];
@@ -40,9 +47,9 @@ export async function benchApi(): Promise<Row[]> {
     }
     const loadedMiB = await memory(daemon.pid);
     const floor = { what: 'empty node', value: await bareNodeMemory() };
-    const what = `daemon memory, ${records} VM records`;
+    const what = `daemon memory, ${records} VM records, median of ${starts} starts`;
     // 120 MB are 114 MiB.
-    rows.push(quantity({ what, value: restingMiB, unit: ' MiB', floor, atMost: 114 }));
+    rows.push(quantity({ what, value: summarize(restingMiB).p50, unit: ' MiB', floor, atMost: 114 }));
     rows.push(quantity({ what: `${what}, after the load`, value: loadedMiB, unit: ' MiB', floor }));
     return rows;
   } finally {

@@ -16,12 +16,12 @@ export async function serve(
   const daemon = await startDaemon(config, {
     announce: (line) => console.log(line),
     beforeReady() {
+      // Kept now, not at the exit: a daemon that is killed would leave nothing for the next one.
+      flushCompileCache();
       process.once('SIGTERM', resolve);
       process.once('SIGINT', resolve);
     },
   });
-  // Kept now, not at the exit: a daemon that is killed would leave nothing for the next one.
-  flushCompileCache();
   const signal = await promise;
   console.log(`${signal}: stopping${options.stopVms ? ', VMs too' : '; VMs keep running'}`);
   await daemon.stop({ stopVms: options.stopVms });

@@ -96,8 +96,14 @@ export async function startDaemon(config: Config, { announce, beforeReady }: Dae
   countLogLine = metald.countLogLine;
   const operatorAddress = config['listen.metald_operator'];
   const urls = {
-    'run-dat-sheesh': await listen(app, config['listen.run_dat_sheesh']),
-    metald: await listen(listenerOf(metald.server), config['listen.metald']),
+    'run-dat-sheesh': await listen(
+      { scheme: 'http', server: app.server, listen: (where) => app.listen(where) },
+      config['listen.run_dat_sheesh'],
+    ),
+    metald: await listen(
+      listenerOf(metald.server, config['metald.tls_cert'] === '' ? 'http' : 'https'),
+      config['listen.metald'],
+    ),
     ...(operatorAddress === ''
       ? {}
       : { 'metald-operator': await listen(listenerOf(metald.operatorServer), operatorAddress) }),

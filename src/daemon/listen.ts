@@ -4,13 +4,15 @@ import { ConfigError } from './config.ts';
 
 /** A server, and how it begins to listen. */
 export interface Listener {
+  readonly scheme: 'http' | 'https';
   readonly server: Pick<Server, 'address'>;
   listen(where: { readonly path: string } | { readonly host: string; readonly port: number }): Promise<unknown>;
 }
 
 /** A server of Node's own as a listener. */
-export function listenerOf(server: Server): Listener {
+export function listenerOf(server: Server, scheme: Listener['scheme'] = 'http'): Listener {
   return {
+    scheme,
     server,
     listen(where) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -42,7 +44,7 @@ export async function listen(app: Listener, address: string): Promise<string> {
   await app.listen({ host, port: Number(address.slice(colon + 1)) });
   const bound = app.server.address();
   if (bound === null || typeof bound === 'string') throw new Error(`${address} has no address`);
-  return `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
+  return `${app.scheme}://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
 }
 
 function answers(path: string): Promise<boolean> {

@@ -20,6 +20,8 @@ export async function openMetald(config: Config, host: Host, log: Log): Promise<
   const jwks = config['metald.jwks'];
   if (jwks !== '' && config['metald.jwt_issuer'] === '')
     throw new ConfigError('metald.jwks needs metald.jwt_issuer: without it a key set would vouch for any issuer');
+  if (!/^(?:https:\/\/|http:\/\/(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])[:/]|\/|$)/.test(jwks))
+    throw new ConfigError('metald.jwks must be an https URL, an http URL on this host, or an absolute path');
   const { gateway4, gateway6, nameservers } = host.network.plan;
   return createMetaldApi({
     vms: host.vms,
@@ -48,11 +50,19 @@ export async function openMetald(config: Config, host: Host, log: Log): Promise<
     style: config['metald.json'],
     reflection: config['metald.reflection'],
     metricsDetail: metricsDetail(config),
+    certificateFiles: certificateFiles(config),
+    maxConnections: config['metald.max_connections'],
     health: { checks: healthChecks(config, host), backendCheck: 'backend_ping' },
     backend: host.engine.name,
     version: packageVersion(),
     log,
   });
+}
+
+function certificateFiles(config: Config): { readonly cert: string; readonly key: string } | null {
+  const [cert, key] = [config['metald.tls_cert'], config['metald.tls_key']];
+  if ((cert === '') !== (key === '')) throw new ConfigError('metald.tls_cert and metald.tls_key need each other');
+  return cert === '' ? null : { cert, key };
 }
 
 /** Who can reach a loopback address or a socket file has the host's own rights, or was let through on purpose. */

@@ -8,6 +8,9 @@ const bytesPerMiB = 1024 * 1024;
 /** Idle sandboxes share processors well, and most leave most of their disk unwritten; memory is not promised twice. */
 const cpusPerCore = 16;
 
+/** What one tenant may have of the host, unless that is set: no tenant can take all that others would need. */
+const tenantShare = 0.75;
+
 /** What VMs may use: as configured, else from what the host really has. */
 export function hostQuotas(config: Config, addresses: number): Quotas {
   const { blocks, bsize } = statfsSync(config.home);
@@ -25,13 +28,14 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
     totalDiskMiB:
       config['quota.total_disk_mib'] || Math.floor((blocks * bsize * config['quota.disk_overcommit']) / bytesPerMiB),
   };
+  const share = (total: number) => Math.max(1, Math.floor(total * tenantShare));
   return {
     ...host,
     tenant: {
-      maxVms: config['quota.tenant_max_vms'] || host.maxVms,
-      totalCpus: config['quota.tenant_total_cpus'] || host.totalCpus,
-      totalMemoryMiB: config['quota.tenant_total_memory_mib'] || host.totalMemoryMiB,
-      totalDiskMiB: config['quota.tenant_total_disk_mib'] || host.totalDiskMiB,
+      maxVms: config['quota.tenant_max_vms'] || share(host.maxVms),
+      totalCpus: config['quota.tenant_total_cpus'] || share(host.totalCpus),
+      totalMemoryMiB: config['quota.tenant_total_memory_mib'] || share(host.totalMemoryMiB),
+      totalDiskMiB: config['quota.tenant_total_disk_mib'] || share(host.totalDiskMiB),
     },
   };
 }

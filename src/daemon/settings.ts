@@ -112,13 +112,21 @@ export const settings = {
     'virtual disk sizes of all VMs; 0: quota.disk_overcommit times the file system',
   ),
   'quota.disk_overcommit': setting(count(1, 1000), 3, 'how often the space of the file system is given to VMs'),
-  'quota.tenant_max_vms': setting(count(), 0, 'VMs of one tenant; 0: as many as the host lets be'),
-  'quota.tenant_total_cpus': setting(count(), 0, 'vCPUs of all running VMs of one tenant; 0: those of the host'),
-  'quota.tenant_total_memory_mib': setting(count(), 0, 'memory of all running VMs of one tenant; 0: that of the host'),
+  'quota.tenant_max_vms': setting(count(), 0, 'VMs of one tenant; 0: three quarters of those the host lets be'),
+  'quota.tenant_total_cpus': setting(
+    count(),
+    0,
+    'vCPUs of all running VMs of one tenant; 0: three quarters of those of the host',
+  ),
+  'quota.tenant_total_memory_mib': setting(
+    count(),
+    0,
+    'memory of all running VMs of one tenant; 0: three quarters of that of the host',
+  ),
   'quota.tenant_total_disk_mib': setting(
     count(),
     0,
-    'virtual disk sizes of all VMs of one tenant; 0: those of the host',
+    'virtual disk sizes of all VMs of one tenant; 0: three quarters of those of the host',
   ),
   'assets.directories': setting(
     list,
@@ -179,6 +187,9 @@ export const settings = {
     'configurations that ask for what no VM here is given, such as memory hotplug; record: kept with the VM, without effect',
   ),
   'metald.allow_ips': setting(list, ['0.0.0.0/0', '::/0'], 'CIDRs that VMs may start connections to; empty: none'),
+  'metald.tls_cert': setting(z.string(), '', 'PEM file with the certificate, and its chain, of the API; empty: no TLS'),
+  'metald.tls_key': setting(z.string(), '', 'PEM file with the key of metald.tls_cert'),
+  'metald.max_connections': setting(count(1, 65_536), 1024, 'connections to the API at a time'),
   'metald.reflection': setting(flag, false, 'gRPC server reflection, which needs no token'),
   'metald.metrics': setting(
     z.enum(['auto', 'full', 'aggregate', 'off']),

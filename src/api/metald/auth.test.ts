@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { type Json, openTestApi, smallConfig, type TestApi } from './testing/test-api.ts';
 import { makeToken } from './tokens.ts';
 
@@ -118,90 +115,5 @@ describe('tokens of the operator', () => {
     assert.equal(await status(token), 200);
     now += 60_000;
     assert.equal(await status(token), 401, 'expired');
-  });
-});
-
-describe('tokens of an identity provider', () => {
-  let api: TestApi;
-  let provider: Server;
-  let sign: (claims: JWTPayload, change?: (jwt: SignJWT) => SignJWT, key?: CryptoKey) => Promise<string>;
-  let foreignKey: CryptoKey;
-
-  before(async () => {
-    const { publicKey, privateKey } = await generateKeyPair('ES256');
-    foreignKey = (await generateKeyPair('ES256')).privateKey;
-    const keys = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256', use: 'sig' }] };
-    provider = createServer((_request, response) => {
-      response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify(keys));
-    });
-    await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
-    sign = (claims, change = (jwt) => jwt, key = privateKey) =>
-      change(
-        new SignJWT(claims)
-          .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
-          .setIssuer('https://idp.example')
-          .setAudience('metald')
-          .setExpirationTime('5 minutes'),
-      ).sign(key);
-    api = await openTestApi({
-      auth: {
-        development: false,
-        jwt: {
-          keySet: `http://127.0.0.1:${(provider.address() as AddressInfo).port}/jwks.json`,
-          issuer: 'https://idp.example',
-          audience: 'metald',
-          customerClaim: 'customer_id',
-        },
-      },
-    });
-  });
-  after(async () => {
-    await api[Symbol.asyncDispose]();
-    provider.closeAllConnections();
-    provider.close();
-  });
-
-  const acme = { customer_id: 'acme' };
-  const rows: readonly (readonly [what: string, make: () => Promise<string>, status: number])[] = [
-    ['a good one', () => sign(acme), 200],
-    ['one without a customer', () => sign({}), 401],
-    ['one whose customer is no id', () => sign({ customer_id: 'a,b' }), 401],
-    ['one of another issuer', () => sign(acme, (jwt) => jwt.setIssuer('https://evil.example')), 401],
-    ['one for another audience', () => sign(acme, (jwt) => jwt.setAudience('billing')), 401],
-    ['an old one', () => sign(acme, (jwt) => jwt.setExpirationTime('-1 minute')), 401],
-    ['one of the future', () => sign(acme, (jwt) => jwt.setNotBefore('1 hour')), 401],
-    ['one signed by another key', () => sign(acme, undefined, foreignKey), 401],
-    [
-      'one without a signature',
-      async () => {
-        const [, claims] = (await sign(acme)).split('.');
-        return `${Buffer.from('{"alg":"none"}').toString('base64url')}.${claims}.x`;
-      },
-      401,
-    ],
-    [
-      'one signed with a shared secret',
-      () =>
-        new SignJWT(acme)
-          .setProtectedHeader({ alg: 'HS256' })
-          .setIssuer('https://idp.example')
-          .setAudience('metald')
-          .setExpirationTime('5 minutes')
-          .sign(Buffer.alloc(32)),
-      401,
-    ],
-  ];
-  for (const [what, make, status] of rows) {
-    it(`${what}: ${status}`, async () => {
-      const authorization = `Bearer ${await make()}`;
-      for (const round of [1, 2]) assert.equal((await list(api, { authorization })).status, status, `round ${round}`);
-    });
-  }
-
-  it('make VMs for the customer they name', async () => {
-    const headers = { authorization: `Bearer ${await sign(acme)}` };
-    assert.equal((await api.call('CreateVm', { vm_id: 'v', config: smallConfig }, headers)).status, 200);
-    assert.equal(api.vms.get('v').tenant, 'acme');
   });
 });

@@ -15,7 +15,7 @@ describe('connections whose replies are not read', () => {
   });
 
   async function listen(handler: WireHandler, drainTimeoutMs?: number): Promise<number> {
-    dual = createDualServer(handler, drainTimeoutMs);
+    dual = createDualServer(handler, drainTimeoutMs === undefined ? {} : { drainTimeoutMs });
     dual.server.listen(0, '127.0.0.1');
     await once(dual.server, 'listening');
     return (dual.server.address() as AddressInfo).port;

@@ -48,6 +48,21 @@ export function readJson<D extends DescMessage>(desc: D, text: string): MessageS
   }
 }
 
+/** Throws `invalid_argument` for JSON that names a value which there is not; what is no JSON is left alone. */
+export function checkNames(desc: DescMessage, text: string): void {
+  let value: JsonValue;
+  try {
+    value = JSON.parse(text) as JsonValue;
+  } catch {
+    return;
+  }
+  try {
+    requireNames(desc, value);
+  } catch (error) {
+    throw malformed((error as Error).message.slice(0, longestComplaint));
+  }
+}
+
 /** A name in a list that is not known is a mistake: left out, as with unknown fields, a filter would let everything through. */
 function requireNames(desc: DescMessage, value: JsonValue): void {
   const given = Object(value) as Readonly<Record<string, unknown>>;

@@ -1,18 +1,11 @@
 /** Tokens of an identity provider: JWTs signed by a key of its key set. */
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JSONWebKeySet,
-  type JWTVerifyGetKey,
-  jwtVerify,
-} from 'jose';
+import { errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import type { Log } from '../../common/log.ts';
 import { isCustomerId } from './auth.ts';
 import { BoundedCache } from './bounded-cache.ts';
+import { openKeySet } from './key-set.ts';
 
 export interface JwtOptions {
   /** URL (https, or http on this host) or absolute path of the provider's key set. */
@@ -21,6 +14,8 @@ export interface JwtOptions {
   readonly audience: string;
   /** Claim that holds the customer's id. */
   readonly customerClaim: string;
+  /** Least time between two looks for keys that are not known yet, ms; default 30 s behind a URL, 1 s in a file. */
+  readonly keyCooldownMs?: number;
 }
 
 /** Signatures by key pairs: with a shared secret whoever can check a token could make one. */
@@ -58,9 +53,11 @@ export class JwtVerifier {
     this.#log = log;
   }
 
-  /** Reads a key set that is a file; one behind a URL is fetched when it is needed, and again when keys change. */
+  /** Reads a key set that is a file; one behind a URL is fetched when it is needed, and both again when keys change. */
   static async open(options: JwtOptions, clock: () => number, log: Log): Promise<JwtVerifier> {
-    return new JwtVerifier(options, await keySource(options.keySet), clock, log);
+    const { keySet: source } = options;
+    const cooldownMs = options.keyCooldownMs ?? (/^https?:/.test(source) ? 30_000 : 1000);
+    return new JwtVerifier(options, await openKeySet({ source, cooldownMs, clock, log }), clock, log);
   }
 
   recognizes(token: string): boolean {
@@ -97,9 +94,4 @@ export class JwtVerifier {
       return null;
     }
   }
-}
-
-async function keySource(keySet: string): Promise<JWTVerifyGetKey> {
-  if (/^https?:/.test(keySet)) return createRemoteJWKSet(new URL(keySet), { timeoutDuration: 5000 });
-  return createLocalJWKSet(JSON.parse(await readFile(keySet, 'utf8')) as JSONWebKeySet);
 }

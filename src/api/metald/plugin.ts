@@ -1,10 +1,12 @@
 import type { Server } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import type { Log } from '../../common/log.ts';
 import { createServer } from '../../common/node-http.ts';
 import type { ImageStore } from '../../image/images.ts';
 import type { VmService } from '../../vm/api.ts';
 import { Authenticator } from './auth.ts';
 import { createCalls } from './calls.ts';
+import { type CertificateFiles, followCertificate, readCertificate } from './certificate.ts';
 import { Health } from './health.ts';
 import type { JsonStyle } from './json.ts';
 import type { JwtOptions } from './jwt.ts';
@@ -36,6 +38,12 @@ export interface MetaldOptions {
   /** What /metrics on the API's port tells; on a port of its own it tells everything. */
   readonly metricsDetail: MetricsDetail;
   readonly health: { readonly checks: readonly HealthCheck[]; readonly backendCheck: string };
+  /** Of TLS on the API's port; null: none. New connections are given what is in the files by then. */
+  readonly certificateFiles: CertificateFiles | null;
+  /** Milliseconds between looks at them; default 5 s. */
+  readonly certificateCheckMs?: number;
+  /** Connections to the API's port at a time; those beyond are closed as they come. */
+  readonly maxConnections: number;
   /** Name of the engine. */
   readonly backend: string;
   readonly version: string;
@@ -91,7 +99,11 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
     metrics,
     log,
   });
-  const dual = createDualServer(routes);
+  const { certificateFiles, maxConnections } = options;
+  const certificate = certificateFiles === null ? null : await readCertificate(certificateFiles);
+  const dual = createDualServer(routes, { certificate, maxConnections });
+  if (certificateFiles !== null)
+    followCertificate(dual.server as HttpsServer, certificateFiles, options.certificateCheckMs ?? 5000, log);
   const operatorPages = pagesWith('full');
   const operatorServer = createServer((request, response) =>
     operatorPages.serve((request.url ?? '').split('?', 1)[0] ?? '', request, response),

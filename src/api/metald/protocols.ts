@@ -8,6 +8,7 @@ import {
   type HandlerContext,
   type ServiceImpl,
 } from '@connectrpc/connect';
+import type { UniversalServerRequest } from '@connectrpc/connect/protocol';
 import {
   compressionGzip,
   universalRequestFromNodeRequest,
@@ -18,9 +19,13 @@ import { maxMessageBytes } from './body.ts';
 import type { CallTable } from './calls.ts';
 import { VmService } from './gen/vmprovisioner/v1/vm_pb.js';
 import type { JsonStyle } from './json.ts';
+import { checkJsonFrame } from './json-frames.ts';
 import { registerReflection } from './reflection.ts';
 import type { WireRequest, WireResponse } from './server.ts';
 import { capTimeouts } from './timeouts.ts';
+
+/** gRPC and gRPC-Web with messages in JSON. */
+const jsonType = /^application\/grpc(?:-web)?\+json\b/i;
 
 const callerKey = createContextKey<Caller | null>(null, { description: 'who calls' });
 
@@ -50,14 +55,26 @@ export function createProtocols(calls: CallTable, options: ProtocolOptions): Ser
   });
   if (options.reflection) registerReflection(router);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const inputs = new Map(Object.values(calls).map(({ path, input }) => [path, input]));
   return async (request, response, path) => {
     const handler = handlers.get(path);
     if (!handler) throw new Error(`nothing serves ${path}`);
     request.url = path;
     capTimeouts(request.headers);
-    const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, undefined));
+    const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
+    const input = inputs.get(path);
+    const isJson = jsonType.test(request.headers['content-type'] ?? '');
+    const checked = isJson && input ? { ...universal, body: checkJsonFrame(bytesOf(universal), input) } : universal;
+    const answer = await handler(checked);
     await universalResponseToNodeResponse(answer, response);
   };
+}
+
+/** The library's own body parsers are for other frameworks. */
+function bytesOf({ body }: UniversalServerRequest): AsyncIterable<Uint8Array> {
+  if (typeof body !== 'object' || body === null || !(Symbol.asyncIterator in body))
+    throw new Error('the body of a request is no stream');
+  return body;
 }
 
 function implementation(calls: CallTable): ServiceImpl<typeof VmService> {

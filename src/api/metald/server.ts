@@ -1,9 +1,10 @@
-/** One port for HTTP/1.1 and HTTP/2 without TLS: what a connection speaks is seen in its first bytes. */
+/** One port for HTTP/1.1 and HTTP/2, with TLS or without: what a connection speaks is seen in its first bytes. */
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import { createServer } from '../../common/node-http.ts';
+import type { Certificate } from './certificate.ts';
 import { InFlight, maxInFlight } from './in-flight.ts';
 
 /** Of either version: Node gives HTTP/2's the members of HTTP/1's. */
@@ -22,6 +23,8 @@ const requestTimeoutMs = 30_000;
 const idleTimeoutMs = 120_000;
 /** How long a client may take to read a reply that is written, ms. */
 const defaultDrainTimeoutMs = 30_000;
+/** Connections at a time. */
+const defaultMaxConnections = 1024;
 
 export interface DualServer {
   /** Listens, counts connections, and answers HTTP/1.1. */
@@ -32,14 +35,25 @@ export interface DualServer {
   closeAllConnections(): void;
 }
 
+export interface DualServerOptions {
+  /** Null: without TLS. */
+  readonly certificate?: Certificate | null;
+  /** Those beyond are closed as they come. */
+  readonly maxConnections?: number;
+  readonly drainTimeoutMs?: number;
+}
+
 /** A server that does not listen yet. Requests of both versions go to `handler`. */
-export function createDualServer(handler: WireHandler, drainTimeoutMs = defaultDrainTimeoutMs): DualServer {
-  const server = createServer({
-    requestTimeout: requestTimeoutMs,
-    headersTimeout: requestTimeoutMs,
-    keepAliveTimeout: idleTimeoutMs,
-    noDelay: true,
-  });
+export function createDualServer(
+  handler: WireHandler,
+  {
+    certificate = null,
+    maxConnections = defaultMaxConnections,
+    drainTimeoutMs = defaultDrainTimeoutMs,
+  }: DualServerOptions = {},
+): DualServer {
+  const server = createHttpServer(certificate);
+  server.maxConnections = maxConnections;
   const http2 = createHttp2Server({
     settings: { maxConcurrentStreams: maxInFlight, maxHeaderListSize: 32 * 1024, enablePush: false },
     maxSessionMemory: 16,
@@ -61,9 +75,10 @@ export function createDualServer(handler: WireHandler, drainTimeoutMs = defaultD
   // A client that breaks the protocol ends its own connection only.
   http2.on('sessionError', (_error, session) => session.destroy());
 
-  const speakHttp1 = server.listeners('connection') as ((socket: Socket) => void)[];
-  server.removeAllListeners('connection');
-  server.on('connection', (socket: Socket) => {
+  const connected = certificate === null ? 'connection' : 'secureConnection';
+  const speakHttp1 = server.listeners(connected) as ((socket: Socket) => void)[];
+  server.removeAllListeners(connected);
+  server.on(connected, (socket: Socket) => {
     sniffing.add(socket);
     socket.once('close', () => sniffing.delete(socket));
     socket.on('error', destroyQuietly);
@@ -104,6 +119,24 @@ export function createDualServer(handler: WireHandler, drainTimeoutMs = defaultD
       for (const socket of sniffing) socket.destroy();
     },
   };
+}
+
+function createHttpServer(certificate: Certificate | null): Server {
+  const options = {
+    requestTimeout: requestTimeoutMs,
+    headersTimeout: requestTimeoutMs,
+    keepAliveTimeout: idleTimeoutMs,
+    noDelay: true,
+  };
+  if (certificate === null) return createServer(options);
+  const https = process.getBuiltinModule('node:https');
+  return https.createServer({
+    ...options,
+    ...certificate,
+    ALPNProtocols: ['h2', 'http/1.1'],
+    minVersion: 'TLSv1.2',
+    handshakeTimeout: sniffTimeoutMs,
+  });
 }
 
 function destroyQuietly(this: Socket): void {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { openTestApi, smallConfig, type TestApi } from './testing/test-api.ts';
 
 type State = 'CREATED' | 'RUNNING' | 'PAUSED' | 'SHUTDOWN';
@@ -118,6 +119,25 @@ describe('what happens beside the API', () => {
   });
 });
 
+/** A call by gRPC-Web with a message in JSON; returns the reply's bytes as text, with the trailers. */
+async function grpcWebJson(api: TestApi, name: string, message: object, packed: boolean): Promise<string> {
+  const text = JSON.stringify(message);
+  const data = packed ? gzipSync(text) : Buffer.from(text);
+  const head = Buffer.from([packed ? 1 : 0, 0, 0, 0, 0]);
+  head.writeUInt32BE(data.length, 1);
+  const response = await fetch(`${api.url}/vmprovisioner.v1.VmService/${name}`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/grpc-web+json',
+      authorization: 'Bearer dev_customer_a',
+      ...(packed ? { 'grpc-encoding': 'gzip' } : {}),
+    },
+    body: Buffer.concat([head, data]),
+  });
+  const trailers = [...response.headers].map(([key, value]) => `${key}: ${value}`).join('\n');
+  return `${await response.text()}\n${trailers}`;
+}
+
 describe('what clients may ask for', () => {
   it('is not repeated at any length', async () => {
     await using api = await openTestApi();
@@ -141,6 +161,15 @@ describe('what clients may ask for', () => {
       }
     }
     assert.equal((await api.call('ListVms', { state_filter: ['VM_STATE_RUNNING', 1] })).status, 200);
+    for (const packed of [false, true]) {
+      for (const [names, status] of [
+        [['VM_STATE_RUNNING'], '0'],
+        [['VM_STATE_RUNNING', 'VM_STATE_GONE'], '3'],
+      ] as const) {
+        const reply = await grpcWebJson(api, 'ListVms', { stateFilter: names }, packed);
+        assert.match(reply, new RegExp(`grpc-status: ${status}\\b`), `${names} ${packed}`);
+      }
+    }
   });
 });
 

@@ -50,13 +50,15 @@ export async function openTestApi(options: TestApiOptions = {}): Promise<TestApi
     reflection: false,
     metricsDetail: 'full',
     health: { checks: [], backendCheck: 'backend_ping' },
+    certificateFiles: null,
+    maxConnections: 100,
     backend: 'fake',
     version: '0.0.0',
     log: pino({ level: 'silent' }),
     ...more,
   });
   await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(api.server.address() as AddressInfo).port}`;
+  const url = `${more.certificateFiles ? 'https' : 'http'}://127.0.0.1:${(api.server.address() as AddressInfo).port}`;
   return {
     url,
     host,

@@ -33,7 +33,15 @@ describe('readVerifyRequest', () => {
     assert.deepEqual(readVerifyInput(file), { attestation: Buffer.of(0) });
   });
 
-  for (const name of ['report_data', 'app_id', 'compose_hash', 'app_compose', 'os_image_hash', 'key_provider'])
+  for (const name of [
+    'report_data',
+    'app_id',
+    'compose_hash',
+    'app_compose',
+    'os_image_hash',
+    'key_provider',
+    'mr_config',
+  ])
     test(`refuses ${name} outside of expected, and an empty one in it`, () => {
       const refused = { code: 'invalid_argument', message: new RegExp(name) };
       assert.throws(() => readVerifyRequest({ attestation: '00', [name]: '12' }), refused);

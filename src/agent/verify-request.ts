@@ -27,6 +27,8 @@ interface ExpectedJson {
   readonly app_compose?: unknown;
   readonly os_image_hash?: unknown;
   readonly key_provider?: unknown;
+  /** Canonical JSON, as a text. */
+  readonly mr_config?: unknown;
 }
 
 export interface VerifyRequest {
@@ -41,6 +43,7 @@ const expectationNames = [
   'app_compose',
   'os_image_hash',
   'key_provider',
+  'mr_config',
 ] as const satisfies readonly (keyof ExpectedJson)[];
 
 /**
@@ -71,6 +74,7 @@ export function readExpectations(json: unknown): Expectations {
   const appCompose = textField(expected, 'app_compose');
   const osImageHash = hexField(expected, 'os_image_hash');
   const keyProvider = textField(expected, 'key_provider');
+  const mrConfig = textField(expected, 'mr_config');
   if (reportData !== null && reportData.length > REPORT_DATA_BYTES) throw refusal('report_data: more than 64 bytes');
   return {
     ...(reportData === null ? {} : { reportData }),
@@ -79,6 +83,7 @@ export function readExpectations(json: unknown): Expectations {
     ...(appCompose === null ? {} : { appCompose }),
     ...(osImageHash === null ? {} : { osImageHash }),
     ...(keyProvider === null ? {} : { keyProvider: { name: keyProvider } }),
+    ...(mrConfig === null ? {} : { mrConfig }),
   };
 }
 

@@ -46,6 +46,14 @@ export function mrConfigIdV2(config: {
   return padded(Buffer.concat([Buffer.of(2), digest]));
 }
 
+/**
+ * MRCONFIGID, version 3: 0x03 ‖ SHA-256("dstack-mr-config-v3:" ‖ 0x00 ‖ document), padded with zeros.
+ * @param document canonical JSON (RFC 8785), which is hashed as it is
+ */
+export function mrConfigIdV3(document: string): Buffer {
+  return padded(Buffer.concat([Buffer.of(3), sha256('dstack-mr-config-v3:', Buffer.of(0), document)]));
+}
+
 function padded(bytes: Uint8Array): Buffer {
   const register = Buffer.alloc(REGISTER_BYTES);
   register.set(bytes);

@@ -72,6 +72,7 @@ program
   .option('--app-id <hex>', 'the app it must be')
   .option('--compose-hash <hex>', 'the hash of app-compose.json it must have')
   .option('--app-compose <file>', 'the app-compose.json it must have')
+  .option('--mr-config <file>', 'the document, canonical JSON, that MRCONFIGID of version 3 must be of')
   .option('--os-image-hash <hex>', 'the image it must have booted')
   .option('--key-provider <name>', 'where its keys must come from')
   .option('--json', 'print the report as JSON')

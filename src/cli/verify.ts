@@ -21,6 +21,7 @@ export interface VerifyFlags {
   readonly appCompose?: string;
   readonly osImageHash?: string;
   readonly keyProvider?: string;
+  readonly mrConfig?: string;
   readonly json?: boolean;
   readonly listen?: string;
 }
@@ -50,6 +51,7 @@ async function expectations(flags: VerifyFlags): Promise<Record<string, string>>
     os_image_hash: flags.osImageHash,
     key_provider: flags.keyProvider,
     app_compose: flags.appCompose === undefined ? undefined : await readFile(flags.appCompose, 'utf8'),
+    mr_config: flags.mrConfig === undefined ? undefined : await readFile(flags.mrConfig, 'utf8'),
   };
   return Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

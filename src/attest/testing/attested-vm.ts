@@ -29,11 +29,21 @@ export const composeText = JSON.stringify({
   docker_compose_file: 'services: {}',
 });
 
+export interface AttestedVmOptions {
+  readonly platform?: SimulatedPlatform;
+  /** Of app-compose.json. */
+  readonly text?: string;
+  readonly eventLogVersion?: 1 | 2;
+  /** Default: version 1, of the compose hash. */
+  readonly mrConfigId?: Buffer;
+}
+
 export async function attestedVm({
   platform = SimulatedPlatform.create(),
   text = composeText,
-  eventLogVersion = 1 as 1 | 2,
-} = {}): Promise<AttestedVm> {
+  eventLogVersion = 1,
+  mrConfigId,
+}: AttestedVmOptions = {}): Promise<AttestedVm> {
   const directory = await mkdtemp(join(tmpdir(), 'berth-attest-'));
   const compose = parseAppCompose(text);
   const boot = measureBoot({
@@ -44,7 +54,7 @@ export async function attestedVm({
     rootfs: sha384('rootfs'),
     hardware: '{"cpus":1}',
   });
-  const quoter = new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigIdV1(compose.hash) });
+  const quoter = new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigId ?? mrConfigIdV1(compose.hash) });
   const eventLogPath = join(directory, 'log', 'runtime_events.log');
   const attestor = await Attestor.open({ quoter, eventLogPath, vmConfig: '{"cpu_count":1}' });
   const appId = defaultAppId(compose.hash);

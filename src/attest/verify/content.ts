@@ -9,7 +9,7 @@ import {
 } from '../events.ts';
 import { sha256 } from '../hash.ts';
 import { keyProviderNames } from '../key-provider.ts';
-import { mrConfigIdV1, mrConfigIdV2 } from '../measurements.ts';
+import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from '../measurements.ts';
 import { REPORT_DATA_BYTES } from '../quoter.ts';
 import { replay } from '../rtmr.ts';
 import { findSystemEvent } from '../system-events.ts';
@@ -28,7 +28,7 @@ export function checkContent(
   checkReportData(attestation, evidence, expected.reportData, findings);
   checkEventLog(attestation, evidence, findings);
   const events = attestation.eventLog.filter(isRuntimeEvent);
-  checkConfiguration(events, evidence, findings);
+  checkConfiguration(events, evidence, expected.mrConfig, findings);
   checkComposeHash(events, expected, findings);
   expectEvent(events, 'app-id', 'app-id', expected.appId, findings);
   expectEvent(events, 'os-image', 'os-image-hash', expected.osImageHash, findings);
@@ -108,8 +108,14 @@ function wrongEvent(events: readonly TdxEvent[]): string | null {
 function checkConfiguration(
   events: readonly RuntimeEvent[],
   { mrConfigId }: PlatformEvidence,
+  document: string | undefined,
   findings: Findings,
 ): void {
+  if (document !== undefined) {
+    const ok = mrConfigId?.equals(mrConfigIdV3(document)) ?? false;
+    findings.add('configuration', ok, `MRCONFIGID ${ok ? 'holds' : 'does not hold'} the hash of the expected document`);
+    return;
+  }
   if (mrConfigId === null || mrConfigId.every((byte) => byte === 0)) {
     findings.skip('configuration', 'MRCONFIGID is not set');
     return;
@@ -129,7 +135,7 @@ function checkConfiguration(
         mrConfigIdV2({ composeHash, appId, keyProvider: name, keyProviderId: Buffer.from(provider.id, 'hex') }),
       );
     findings.add('configuration', ok, `MRCONFIGID ${ok ? 'fits' : 'does not fit'} app and key provider`);
-  } else if (version === 3) findings.skip('configuration', 'MRCONFIGID is of a document that is not here');
+  } else if (version === 3) findings.skip('configuration', 'MRCONFIGID is of a document, and none was expected');
   else findings.add('configuration', false, 'MRCONFIGID cannot be compared with the events');
 }
 

@@ -26,6 +26,8 @@ export interface Expectations {
   readonly osImageHash?: Buffer;
   /** Name, or name and id. */
   readonly keyProvider?: { readonly name: string; readonly id?: string };
+  /** The document that MRCONFIGID of version 3 holds the hash of, as canonical JSON. */
+  readonly mrConfig?: string;
   readonly measurements?: {
     readonly mrtd?: Buffer;
     readonly rtmr0?: Buffer;

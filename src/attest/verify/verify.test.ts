@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { defaultAppId, parseAppCompose } from '../app-compose.ts';
 import { decodeAttestation, encodeAttestation } from '../attestation.ts';
 import { parseEventLog } from '../events.ts';
+import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from '../measurements.ts';
 import { issueCollateral } from '../simulated/collateral.ts';
 import { SimulatedPlatform } from '../simulated/platform.ts';
 import { attestedVm, composeText } from '../testing/attested-vm.ts';
@@ -57,6 +59,32 @@ test('an attestation is accepted, in either version, whole or stripped', async (
         ],
       );
     }
+});
+
+/** Result of the check of MRCONFIGID, or why it was not made. */
+async function configurationOf(mrConfigId: Buffer, expected: Expectations = {}): Promise<boolean | string> {
+  await using other = await attestedVm({ mrConfigId });
+  const attestation = await other.attestor.attest(reportData);
+  const trusted = { root: other.platform.root, collateral: other.collateral };
+  const { checks, notChecked } = await verifyAttestation({ attestation }, trusted, expected);
+  const named = ({ name }: { readonly name: string }) => name === 'configuration';
+  return checks.find(named)?.ok ?? notChecked.find(named)!.why;
+}
+
+test('MRCONFIGID of every version is compared with what it stands for', async () => {
+  const composeHash = parseAppCompose(composeText).hash;
+  const app = { composeHash, appId: defaultAppId(composeHash), keyProviderId: Buffer.alloc(0) };
+  assert.equal(await configurationOf(mrConfigIdV1(composeHash)), true);
+  assert.equal(await configurationOf(mrConfigIdV1(Buffer.alloc(32))), false);
+  assert.equal(await configurationOf(mrConfigIdV2({ ...app, keyProvider: 'none' })), true);
+  assert.equal(await configurationOf(mrConfigIdV2({ ...app, keyProvider: 'kms' })), false);
+  assert.equal(await configurationOf(Buffer.alloc(48)), 'MRCONFIGID is not set');
+  assert.equal(await configurationOf(Buffer.alloc(48, 9)), false);
+  const document = '{"app_id":"00"}';
+  assert.match((await configurationOf(mrConfigIdV3(document))) as string, /none was expected/);
+  assert.equal(await configurationOf(mrConfigIdV3(document), { mrConfig: document }), true);
+  assert.equal(await configurationOf(mrConfigIdV3(document), { mrConfig: `${document} ` }), false);
+  assert.equal(await configurationOf(mrConfigIdV1(composeHash), { mrConfig: document }), false);
 });
 
 test('what GetQuote gives is accepted', async () => {

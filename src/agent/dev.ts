@@ -11,6 +11,7 @@ import { issueCollateral } from '../attest/simulated/collateral.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../attest/simulated/tdx-quoter.ts';
 import { certificateLabel, toPem } from '../attest/x509/pem.ts';
+import { BerthError } from '../common/errors.ts';
 import { writeFileAtomic } from '../common/files.ts';
 import { RootStore } from '../kms/root-store.ts';
 import { assembleAgent } from './assemble.ts';
@@ -21,13 +22,18 @@ import { pccsRoute } from './pccs-route.ts';
 import { readIfThere } from './read-if-there.ts';
 import { agentServers, internalRoute } from './servers.ts';
 import { assertFree, listenTcp, listenUnix } from './sockets.ts';
+import { simulatedSeed } from './tee.ts';
 import { serializeTrust } from './trust-file.ts';
 import { verifyRoute } from './verify-route.ts';
+import { sealedAppKeys } from './vm-keys.ts';
 
 export interface DevOptions {
   /** Everything the agent keeps, its sockets too. */
   readonly directory: string;
-  /** Fixed keys (`.appkeys.json`); default: keys of a KMS in the directory, another set for each app. */
+  /**
+   * Fixed keys (`.appkeys.json`). Default: those of a KMS in the directory, another set for each app; of this machine for
+   * an app whose key provider is `local`.
+   */
   readonly appKeysFile: string | null;
   /** Default: app-compose.json in the directory, which is made when it is not there. */
   readonly appComposeFile: string | null;
@@ -84,6 +90,8 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   await assertFree(path(files.dstack));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const compose = await readCompose(options.appComposeFile, path(files.compose));
+  if (compose.keyProvider === 'tpm' && options.appKeysFile === null)
+    throw new BerthError('invalid_argument', { reason: 'laptop mode has no TPM to keep keys: key_provider is tpm' });
   const kms = await new RootStore(directory).loadOrCreate({ kind: 'none' });
   const appId = defaultAppId(compose.hash);
   // As random as the root, and the same at each start.
@@ -95,18 +103,19 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   await writeFileAtomic(path(files.trust), serializeTrust(root, issueCollateral(platform)));
 
   await rm(path(files.events), { force: true });
-  await writeFileAtomic(path(files.ca), toPem(kms.caCertificate, certificateLabel));
   const vmConfig = JSON.stringify({ spec_version: 1, image: 'laptop', os_image_hash: '' });
-  const attestor = await Attestor.open({
-    quoter: new SimulatedTdxQuoter(platform, { ...nothingBooted(), mrConfigId: mrConfigIdV1(compose.hash) }),
-    eventLogPath: path(files.events),
-    vmConfig,
-  });
+  const quoter = new SimulatedTdxQuoter(platform, { ...nothingBooted(), mrConfigId: mrConfigIdV1(compose.hash) });
+  const attestor = await Attestor.open({ quoter, eventLogPath: path(files.events), vmConfig });
+  const newKeys = async () => {
+    if (compose.keyProvider !== 'local') return devAppKeys(kms, appId, instance);
+    const attest = (reportData: Buffer) => attestor.attest(reportData, { stripped: true });
+    return sealedAppKeys('local', compose, await simulatedSeed(platform, quoter), attest);
+  };
   const agent = await assembleAgent({
     compose,
     appId,
     instanceId: instance,
-    keys: async () => fixedKeys ?? devAppKeys(kms, appId, instance),
+    keys: async () => fixedKeys ?? (await newKeys()),
     // Fixed keys from some KMS have its signature, but nobody here to sign certificates for it.
     signer: async ({ keyProvider }, appInfo) => (keyProvider.name === 'kms' ? devSigner(kms, appId, appInfo) : null),
     attestor,
@@ -116,6 +125,7 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
     shutDown: null,
     log,
   });
+  await writeFileAtomic(path(files.ca), agent.keys.caCert);
 
   const make = agentServers(agent);
   const sockets = [

@@ -16,7 +16,7 @@ export interface Identity {
  * @throws BerthError invalid_argument when the file is damaged
  */
 export async function readIdentity(path: string, compose: AppCompose): Promise<Identity> {
-  const file = JSON.parse(readIfThere(path) ?? '{}') as Readonly<Record<string, unknown>>;
+  const file = parse(readIfThere(path) ?? '{}');
   const appId = readId(file, 'app_id') ?? defaultAppId(compose.hash);
   if (compose.noInstanceId) return { appId, instanceId: Buffer.alloc(0) };
   const known = readId(file, 'instance_id');
@@ -27,6 +27,14 @@ export async function readIdentity(path: string, compose: AppCompose): Promise<I
   const hex = Object.entries(ids).map(([name, id]) => [name, id.toString('hex')]);
   await writeFileAtomic(path, `${JSON.stringify(Object.fromEntries(hex))}\n`);
   return { appId, instanceId: made };
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return Object(JSON.parse(text)) as Readonly<Record<string, unknown>>;
+  } catch (error) {
+    throw new BerthError('invalid_argument', { reason: 'the file with the instance is not JSON' }, error);
+  }
 }
 
 function readId(file: Readonly<Record<string, unknown>>, name: string): Buffer | null {

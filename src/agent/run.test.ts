@@ -163,6 +163,42 @@ describe('an app with a KMS', () => {
   });
 });
 
+describe('an app with keys of this machine', () => {
+  test('has the same keys at each boot; another app and another machine have others', async () => {
+    await install({ name: 'app', key_provider: 'local' });
+    await start();
+    const { key } = await call('GetKey');
+    const info = JSON.parse((await call('Info')).key_provider_info as string) as { name: string; id: string };
+    assert.equal(info.name, 'local-sgx');
+    await reboot();
+    await start();
+    assert.equal((await call('GetKey')).key, key);
+    const { certificate_chain: chain } = (await call('GetTlsKey', { subject: 'a' })) as { certificate_chain: string[] };
+    assert.equal(new X509Certificate(chain[1]!).subject, 'CN=App Root Cert');
+
+    await reboot();
+    await install({ name: 'other', key_provider: 'local', key_provider_id: info.id });
+    await start();
+    assert.notEqual((await call('GetKey')).key, key);
+
+    await reboot();
+    await install({ name: 'app', key_provider: 'local' });
+    await rm(join(home, 'tee'), { recursive: true });
+    await start();
+    assert.notEqual((await call('GetKey')).key, key);
+  });
+
+  test('does not start on a machine that is not the one it names', async () => {
+    await install({ name: 'app', key_provider: 'local', key_provider_id: 'ab'.repeat(32) });
+    await assert.rejects(start(), { code: 'invalid_argument', message: /local key provider is not the one/ });
+  });
+});
+
+test('an app whose key provider the machine does not have is refused', async () => {
+  await install({ name: 'app', key_provider: 'tpm' });
+  await assert.rejects(start(), { code: 'invalid_argument', message: 'this VM has no TPM' });
+});
+
 describe('an app on a TPM', () => {
   test('has the same keys at each boot, and another app has none of them', async () => {
     await using tpm = await startSwtpm();

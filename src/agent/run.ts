@@ -42,7 +42,7 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
     compose,
     ...identity,
     ...(sysConfig.osImageHash === null ? {} : { osImageHash: sysConfig.osImageHash }),
-    keys: () => readAppKeys({ path: config.appKeys, compose, sysConfig, attestor, sealedSeed: tee.sealedSeed }),
+    keys: () => readAppKeys({ path: config.appKeys, compose, sysConfig, attestor, seeds: tee.seeds }),
     signer: (keys) => kmsSigner(keys, sysConfig),
     attestor,
     vmConfig: sysConfig.vmConfig,

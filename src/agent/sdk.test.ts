@@ -220,6 +220,24 @@ describe('keys', () => {
     assert.notEqual(changed.info.app_id, before.info.app_id);
   });
 
+  test('of the machine, for an app whose key provider is local', async () => {
+    const local = { name: 'app', key_provider: 'local' };
+    const first = await startTestAgent({ compose: local });
+    const before = await keyOf(first);
+    assert.equal(JSON.parse(before.info.key_provider_info).name, 'local-sgx');
+    await using second = await first.restart();
+    assert.equal((await keyOf(second)).key, before.key);
+    const { certificate_chain: chain } = await new DstackClient(second.dstackSocket).getTlsKey({ subject: 'a' });
+    assert.equal(await readFile(join(second.directory, 'ca.pem'), 'utf8'), chain[1]);
+  });
+
+  test('of a TPM are refused: there is none', async () => {
+    await assert.rejects(startTestAgent({ compose: { name: 'app', key_provider: 'tpm' } }), {
+      code: 'invalid_argument',
+      message: /no TPM/,
+    });
+  });
+
   test('events begin anew at a restart', async () => {
     const first = await startTestAgent();
     const client = new DstackClient(first.dstackSocket);

@@ -7,7 +7,7 @@ import { BerthError } from '../common/errors.ts';
 import { writeFileAtomic } from '../common/files.ts';
 import { readIfThere } from './read-if-there.ts';
 import type { SysConfig } from './sys-config.ts';
-import type { Tee } from './tee.ts';
+import type { SealedSeed, Tee } from './tee.ts';
 
 export interface KeySources {
   /** `.appkeys.json`: read when it is there, written when keys had to be got. */
@@ -15,7 +15,7 @@ export interface KeySources {
   readonly compose: AppCompose;
   readonly sysConfig: SysConfig;
   readonly attestor: Attestor;
-  readonly sealedSeed: Tee['sealedSeed'];
+  readonly seeds: Tee['seeds'];
 }
 
 /**
@@ -31,7 +31,7 @@ export async function readAppKeys(sources: KeySources): Promise<AppKeys> {
   return keys;
 }
 
-async function newKeys({ compose, sysConfig, attestor, sealedSeed }: KeySources): Promise<AppKeys> {
+async function newKeys({ compose, sysConfig, attestor, seeds }: KeySources): Promise<AppKeys> {
   const attest = (reportData: Buffer) => attestor.attest(reportData, { stripped: true });
   switch (compose.keyProvider) {
     case 'none':
@@ -43,14 +43,34 @@ async function newKeys({ compose, sysConfig, attestor, sealedSeed }: KeySources)
       const { requestAppKeys } = await import('../kms/client.ts');
       return requestAppKeys({ url, pinnedRoot: compose.keyProviderId, attest, vmConfig: sysConfig.vmConfig });
     }
+    case 'local':
     case 'tpm': {
-      if (sealedSeed === null) throw new BerthError('invalid_argument', { reason: 'this VM has no TPM' });
-      const { seed, keeper } = await sealedSeed();
-      if (compose.keyProviderId !== '' && compose.keyProviderId !== keeper)
-        throw new BerthError('invalid_argument', { reason: 'the TPM is not the one that the app names' });
-      return appKeysFromSeed(seed, { provider: 'tpm', providerId: keeper, attest });
+      const sealedSeed = seeds[compose.keyProvider];
+      if (sealedSeed === undefined)
+        throw new BerthError('invalid_argument', { reason: `this VM has no ${keepers[compose.keyProvider].what}` });
+      return sealedAppKeys(compose.keyProvider, compose, await sealedSeed(), attest);
     }
-    default:
-      throw new BerthError('invalid_argument', { reason: `nobody gives keys of the provider ${compose.keyProvider}` });
   }
+}
+
+/** Who keeps a secret for an app, by the app's key provider. */
+const keepers = {
+  local: { name: 'local-sgx', what: 'local key provider' },
+  tpm: { name: 'tpm', what: 'TPM' },
+} as const;
+
+/**
+ * The keys that come from a secret which the machine keeps for the app.
+ * @throws BerthError invalid_argument when the app names another keeper
+ */
+export function sealedAppKeys(
+  provider: keyof typeof keepers,
+  { keyProviderId }: AppCompose,
+  { seed, keeper }: SealedSeed,
+  attest: (reportData: Buffer) => Promise<Buffer>,
+): Promise<AppKeys> {
+  const { name, what } = keepers[provider];
+  if (keyProviderId !== '' && keyProviderId !== keeper)
+    throw new BerthError('invalid_argument', { reason: `the ${what} is not the one that the app names` });
+  return appKeysFromSeed(seed, { provider: name, providerId: keeper, attest });
 }

@@ -3,6 +3,8 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../common/files.ts';
 import { sha256 } from '../hash.ts';
+import { deriveKey } from '../kdf.ts';
+import { p256Scalar } from '../p256.ts';
 import { enclaveReport, encodeSgxQuote, sgxSignedPart } from '../sgx-quote.ts';
 import { encodeQuote, encodeSignedPart, type QuoteAuth, type TdReport } from '../tdx-quote.ts';
 import { publicKeyInfo } from '../x509/certificate.ts';
@@ -62,6 +64,11 @@ export class SimulatedPlatform {
   /** DER of the root, which a verifier must be told to trust. */
   get root(): Buffer {
     return this.pki.certificates.root;
+  }
+
+  /** 32 bytes that are this machine's alone, for keys that it keeps for its apps. */
+  machineSecret(): Buffer {
+    return deriveKey(p256Scalar(this.pki.keys.pck), ['berth-simulated-machine']);
   }
 
   /** Signs a TD report. */

@@ -11,8 +11,9 @@ import { SimulatedPlatform } from '../../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../../attest/simulated/tdx-quoter.ts';
 import { askLocalProvider, requestLocalSeed } from './client.ts';
 import { encodeFrame } from './frames.ts';
-import { createLocalProvider, localProviderEnclave } from './provider.ts';
+import { createLocalProvider } from './provider.ts';
 import { boxKeyPair, openBox, sealBox } from './sealed-box.ts';
+import { localProviderEnclave } from './seed.ts';
 
 const platform = SimulatedPlatform.create();
 const trust = { root: platform.root, collateral: issueCollateral(platform, new Date(), 'sgx') };

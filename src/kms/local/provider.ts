@@ -1,13 +1,12 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { sha256 } from '../../attest/hash.ts';
-import { deriveKey } from '../../attest/kdf.ts';
-import { simulatedEnclave } from '../../attest/simulated/pki.ts';
 import type { SimulatedPlatform } from '../../attest/simulated/platform.ts';
 import { parseQuote } from '../../attest/tdx-quote.ts';
 import type { Trust } from '../../attest/verify/input.ts';
 import { verifyQuote } from '../../attest/verify/verify.ts';
 import { bytesField, encodeFrame, readFrame } from './frames.ts';
 import { sealBox } from './sealed-box.ts';
+import { localProviderEnclave, localSeed } from './seed.ts';
 
 export interface LocalProviderOptions {
   /** 32 bytes that never leave this machine: every key comes from them. */
@@ -18,9 +17,6 @@ export interface LocalProviderOptions {
   readonly trust: () => Trust;
   readonly log: { info(fields: object, text: string): void };
 }
-
-/** Identity of the provider: what apps pin as `key_provider_id`. */
-export const localProviderEnclave = simulatedEnclave('local key provider', 1);
 
 const TIMEOUT_MS = 30_000;
 const MAX_CONNECTIONS = 64;
@@ -46,9 +42,8 @@ async function answer(socket: Socket, { secret, platform, trust }: LocalProvider
   const quote = bytesField(await readFrame(socket), 'quote');
   const report = await verifyQuote(quote, trust());
   if (!report.valid) throw new Error(report.checks.find(({ ok }) => !ok)?.detail ?? 'the quote is not good');
-  const { mrtd, rtmrs, reportData } = parseQuote(quote).report;
-  const sealingKey = deriveKey(secret, ['berth-local-key-provider']);
-  const encrypted = sealBox(reportData.subarray(0, 32), sha256(sealingKey, mrtd, ...rtmrs));
+  const { report: measured } = parseQuote(quote);
+  const encrypted = sealBox(measured.reportData.subarray(0, 32), localSeed(secret, measured));
   const binding = Buffer.concat([sha256(encrypted), Buffer.alloc(32)]);
   const reply = { encrypted_key: encrypted, provider_quote: platform.enclaveQuote(localProviderEnclave, binding) };
   socket.end(encodeFrame(reply));

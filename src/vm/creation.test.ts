@@ -89,6 +89,19 @@ describe('where a new VM comes from', () => {
         assert.equal((await files('vms')).length, 2);
       });
 
+    it('that is of no use to several at one time goes once, and all of them boot', async () => {
+      await vms.warm(shape);
+      host.onCall = (name) => {
+        if (name === 'restore') throw new BerthError('snapshot_damaged');
+      };
+      const made = await Promise.all(Array.from({ length: 4 }, () => vms.create(small)));
+      assert.deepEqual(
+        made.map(({ startMode }) => startMode),
+        ['boot', 'boot', 'boot', 'boot'],
+      );
+      assert.deepEqual(await files('snapshots'), []);
+    });
+
     it('stays when a VM could not be cloned for a reason that a boot would have as well', async () => {
       await vms.warm(shape);
       await reopen({}, { maxVms: 0 });
@@ -195,6 +208,19 @@ describe('where a new VM comes from', () => {
       await assert.rejects(vms.fork(id, 1), { code: 'wrong_state' });
       await assert.rejects(vms.fork('nobody', 1), { code: 'vm_not_found' });
     });
+  });
+
+  it('makes nothing of a snapshot whose removal has begun, and removes it once', async () => {
+    const { id } = await vms.create(small);
+    const snapshotId = (await vms.snapshot(id)).id;
+    const outcomes = await Promise.allSettled([
+      vms.removeSnapshot(snapshotId),
+      vms.create({ ...small, snapshotId }),
+      vms.removeSnapshot(snapshotId),
+    ]);
+    const told = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : 'done'));
+    assert.deepEqual(told, ['done', 'snapshot_not_found', 'snapshot_not_found']);
+    assert.deepEqual([await files('snapshots'), await files('vms')], [[], [id]]);
   });
 
   it('refuses a further snapshot of a disk that has as many layers as it may', async () => {

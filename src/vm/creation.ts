@@ -225,7 +225,13 @@ export class Creation {
 }
 
 /** What a boot of the image may get right where a clone of a template went wrong. */
-const troubleOfTemplates = new Set(['snapshot_damaged', 'snapshot_mismatch', 'boot_failed', 'deadline_exceeded']);
+const troubleOfTemplates = new Set([
+  'snapshot_damaged',
+  'snapshot_mismatch',
+  'snapshot_not_found',
+  'boot_failed',
+  'deadline_exceeded',
+]);
 
 const noEgress: Egress = { outbound: false, allow: [] };
 

@@ -22,6 +22,8 @@ const actions = [
   'resume',
   'fork',
   'snapshot',
+  'remove snapshot',
+  'restore',
   'warm',
 ] as const;
 const breakable: readonly FakeCall[] = ['start', 'prepare', 'restore', 'capture', 'ready', 'become', 'growDisk'];
@@ -65,6 +67,9 @@ describe('whatever is asked for at one time, and whatever of it fails', () => {
     if (action === 'create') return vms.create(which % 2 === 0 ? small : { ...small, diskMiB: 2 });
     if (action === 'create stopped') return vms.create({ ...small, start: false });
     if (action === 'warm') return vms.warm({ imageId: 'img-1', cpus: 1, memoryMiB: 64 });
+    const snapshotId = vms.snapshots().at(which % 2)?.id ?? 'none';
+    if (action === 'remove snapshot') return vms.removeSnapshot(snapshotId);
+    if (action === 'restore') return vms.create({ ...small, snapshotId });
     const id = vms.list()[which]?.id ?? 'nobody';
     switch (action) {
       case 'remove':

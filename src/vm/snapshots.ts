@@ -119,9 +119,13 @@ export class Snapshots {
     return snapshot;
   }
 
-  /** Runs `task`, which reads the snapshot's files; the snapshot cannot be removed meanwhile. */
+  /**
+   * Runs `task`, which reads the snapshot's files; the snapshot cannot be removed meanwhile. Throws `snapshot_not_found` when
+   * it was removed since it was looked up.
+   */
   async holding<T>(id: string | null, task: () => Promise<T>): Promise<T> {
     if (id === null) return task();
+    if (!this.#byId.has(id)) throw new BerthError('snapshot_not_found');
     this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
     try {
       return await task();
@@ -134,6 +138,11 @@ export class Snapshots {
 
   isHeld(id: string): boolean {
     return this.#held.has(id);
+  }
+
+  /** Whether it is there, of whatever role. */
+  has(id: string): boolean {
+    return this.#byId.has(id);
   }
 
   /** Notes that a VM was made from it. The VM is there: that it cannot be written, as on a full disk, is logged. */
@@ -150,14 +159,21 @@ export class Snapshots {
     }
   }
 
-  /** Of whatever role. Throws `snapshot_in_use` while a VM is being made from it. */
-  async remove({ id, role, sourceVmId, tenant }: StoredSnapshot): Promise<void> {
+  /** Of whatever role. Throws `snapshot_in_use` while a VM is being made from it, `snapshot_not_found` when it is gone. */
+  async remove(snapshot: StoredSnapshot): Promise<void> {
+    const { id, role, sourceVmId, tenant } = snapshot;
     const { deps, records } = this.#operations;
     if (this.#held.has(id)) throw new BerthError('snapshot_in_use');
+    // Nobody is to take it up while its row is being removed.
+    if (!this.#byId.delete(id)) throw new BerthError('snapshot_not_found');
     // The row goes first: files without a row are swept at the next start, a row without files would be a lie. VMs made
     // from the snapshot hold links of their own.
-    await deps.snapshots.delete(id);
-    this.#byId.delete(id);
+    try {
+      await deps.snapshots.delete(id);
+    } catch (error) {
+      this.#byId.set(id, snapshot);
+      throw error;
+    }
     const dir = deps.layout.snapshot(id);
     await deps.memories.forget(dir);
     await rm(dir, { recursive: true, force: true });

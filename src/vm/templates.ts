@@ -79,9 +79,10 @@ export class Templates {
     throw new BerthError('conflict', { reason: 'The image has changed while its template was made' });
   }
 
-  /** A template that turned out to be of no use. */
+  /** A template that turned out to be of no use, to one or to several at a time. */
   async discard(template: StoredSnapshot): Promise<void> {
-    if (!this.#snapshots.isHeld(template.id)) await this.#snapshots.remove(template);
+    if (this.#snapshots.has(template.id) && !this.#snapshots.isHeld(template.id))
+      await this.#snapshots.remove(template);
   }
 
   /**

@@ -156,12 +156,12 @@ class Http2GuestClient implements GuestClient {
     await this.#call('/sync', new Parameters());
   }
 
-  async freeze(maxMs: number): Promise<void> {
-    await this.#call('/freeze', new Parameters().add(tag.timeoutMs, Math.ceil(maxMs)));
+  async freeze(maxMs: number, timeoutMs?: number): Promise<void> {
+    await this.#call('/freeze', new Parameters().add(tag.timeoutMs, Math.ceil(maxMs)), timeoutMs);
   }
 
-  async thaw(): Promise<void> {
-    await this.#call('/thaw', new Parameters());
+  async thaw(timeoutMs?: number): Promise<void> {
+    await this.#call('/thaw', new Parameters(), timeoutMs);
   }
 
   async powerOff(): Promise<void> {

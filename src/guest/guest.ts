@@ -161,9 +161,12 @@ export interface GuestClient {
 
   /** Flushes file systems. */
   sync(): Promise<void>;
-  /** Blocks writes to the root file system (FIFREEZE) until `thaw`, the session's end, or `maxMs`. */
-  freeze(maxMs: number): Promise<void>;
-  thaw(): Promise<void>;
+  /**
+   * Blocks writes to the root file system (FIFREEZE) until `thaw`, the session's end, or `maxMs`. Throws `deadline_exceeded`
+   * when the guest has not done so in `timeoutMs`, by default what every operation may take; so does `thaw`.
+   */
+  freeze(maxMs: number, timeoutMs?: number): Promise<void>;
+  thaw(timeoutMs?: number): Promise<void>;
 
   /** Ends all processes (SIGTERM, then SIGKILL), syncs, unmounts, powers off or reboots. Resolves when accepted. */
   powerOff(): Promise<void>;

@@ -223,6 +223,19 @@ describe('where a new VM comes from', () => {
     assert.deepEqual([await files('snapshots'), await files('vms')], [[], [id]]);
   });
 
+  it('makes a snapshot while the guest of another VM never gets its writes done', async () => {
+    const [busy, idle] = [await vms.create(small), await vms.create(small)];
+    const { promise, reject } = Promise.withResolvers<void>();
+    host.onCall = (name, id) => (name === 'sync' && id === busy.id ? promise : undefined);
+    const first = vms.snapshot(busy.id);
+    const second = await vms.snapshot(idle.id);
+    assert.deepEqual([second.sourceVmId, called('capture')], [idle.id, [idle.id]]);
+    reject(new BerthError('deadline_exceeded', { operation: 'guest sync' }));
+    await assert.rejects(first, { code: 'deadline_exceeded' });
+    assert.equal(vms.get(busy.id).state, 'running');
+    assert.deepEqual(await files('snapshots'), [second.id]);
+  });
+
   it('refuses a further snapshot of a disk that has as many layers as it may', async () => {
     const { id } = await vms.create(small);
     const take = async () => vms.removeSnapshot((await vms.snapshot(id)).id);

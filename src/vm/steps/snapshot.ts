@@ -6,6 +6,7 @@ import { failpoint } from '../../common/failpoint.ts';
 import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import type { Engine } from '../../engine/engine.ts';
+import type { GuestClient } from '../../guest/guest.ts';
 import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
 import {
   hasMemory,
@@ -64,6 +65,8 @@ export const captureStep: Step<OperationContext> = {
     await writeFile(files.state, '', { mode: 0o600 });
     if (vm.uid !== null) await chown(files.state, vm.uid, vm.uid);
     const fingerprint = await deps.engine.fingerprint(shapeOf(deps, vm));
+    // Here, where nobody waits for it: a guest may take as long as its writes, or its malice, let it.
+    await guestOf(context).sync();
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
     const { pausedMicros, handOut } = await captures.run(deps.engine, () =>
       whileQuiet(context, () =>
@@ -98,21 +101,28 @@ async function ownOrigin(dir: string): Promise<{ readonly path: string; readonly
   return { path: memoryFiles(dir).memory, index: (await readMemoryManifest(dir)).memory };
 }
 
-/** Runs `task` with the guest's file system flushed, and frozen where the disk alone is to be of use. */
-async function whileQuiet<T>({ live, vm, detail }: OperationContext, task: () => Promise<T>): Promise<T> {
+function guestOf({ live, vm }: OperationContext): GuestClient {
   const running = live.get(vm.id);
   if (!running)
     throw new BerthError('wrong_state', { expected: 'RUNNING to snapshot', actual: 'STOPPED', state: 'stopped' });
-  await running.guest.sync();
+  return running.guest;
+}
+
+/**
+ * Runs `task` with the guest's file system frozen where the disk alone is to be of use. Other VMs' captures wait meanwhile,
+ * so a guest has no longer for either end of it than it may be held.
+ */
+async function whileQuiet<T>(context: OperationContext, task: () => Promise<T>): Promise<T> {
+  const guest = guestOf(context);
   // Memory and disk of one instant fit as they are. A frozen file system costs each copy a write when it is let go.
-  if (detail.bootable !== 1) return task();
+  if (context.detail.bootable !== 1) return task();
   const begun = performance.now();
-  await running.guest.freeze(maxFreezeMs);
+  await guest.freeze(maxFreezeMs, maxFreezeMs);
   let result: T;
   try {
     result = await task();
   } finally {
-    await running.guest.thaw();
+    await guest.thaw(maxFreezeMs);
   }
   // A guest lets go by itself when it is held too long; what it wrote since then is not in order.
   if (performance.now() - begun > maxFreezeMs) throw new BerthError('deadline_exceeded', { operation: 'The snapshot' });

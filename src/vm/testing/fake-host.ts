@@ -31,6 +31,7 @@ export type FakeCall =
   | 'prepare'
   | 'restore'
   | 'capture'
+  | 'sync'
   | 'growDisk'
   | 'observe'
   | 'destroy'
@@ -246,6 +247,7 @@ export class FakeHost {
       sync: async () => {
         await use.begin();
         use.end();
+        await call('sync');
       },
       freeze: async () => {},
       thaw: async () => {},

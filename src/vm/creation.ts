@@ -38,7 +38,7 @@ export class Creation {
       snapshot: (vm, templateKey) => serial.run(vm.id, () => snapshots.take(vm, { role: 'template', templateKey })),
       remove: (id) => serial.run(id, () => operations.erase(id)),
     });
-    this.#spares = new Spares(operations, snapshots, serial, reservations);
+    this.#spares = new Spares(operations, snapshots, serial, reservations, () => this.#uncounted);
   }
 
   /** Takes up in the background what an earlier daemon left; called once. */

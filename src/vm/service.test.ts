@@ -125,6 +125,13 @@ describe('VM service when things fail', () => {
     await resumed;
   });
 
+  it('makes no disk smaller', async () => {
+    const { id } = await vms.create({ ...small, diskMiB: 9 });
+    await vms.stop(id);
+    await assert.rejects(vms.resize(id, { diskMiB: 8, cpus: 2 }), { code: 'invalid_argument' });
+    assert.deepEqual([vms.get(id).diskMiB, vms.get(id).cpus], [9, 1]);
+  });
+
   it('keeps the size of a VM whose disk could not grow', async () => {
     const { id, diskMiB } = await vms.create(small);
     await vms.stop(id);

@@ -151,6 +151,18 @@ describe('spares', () => {
     assert.deepEqual(await standBy(1), [spare]);
   });
 
+  it('are claimed while a template is being made, which takes no room from who claims', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 }, { maxVms: 1, totalCpus: 1, totalMemoryMiB: 65 });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name) => (name === 'capture' ? promise : undefined);
+    const captures = called('capture').length;
+    const warm = vms.warm({ ...shape, memoryMiB: 65 });
+    while (called('capture').length === captures) await setImmediate();
+    assert.equal((await vms.create(small)).id, spare);
+    resolve();
+    await warm;
+  });
+
   it('are each claimed once, by as many as ask at one time', async () => {
     const spares = await withSpares({ waiting: 2, ready: 0 });
     const made = await Promise.all([1, 2, 3].map(() => vms.create(small)));

@@ -39,6 +39,8 @@ export class Spares {
   readonly #snapshots: Snapshots;
   readonly #serial: Serial<string>;
   readonly #reservations: Serial<'reserve'>;
+  /** Ids of all VMs that make room for those that are asked for, spares among them. */
+  readonly #uncounted: () => ReadonlySet<string>;
   readonly #spares = new Map<string, Spare>();
   /** The one that is being made. */
   #makingId: string | null = null;
@@ -47,11 +49,18 @@ export class Spares {
   #expected: Expected | null = null;
   #closing = false;
 
-  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
+  constructor(
+    operations: Operations,
+    snapshots: Snapshots,
+    serial: Serial<string>,
+    reservations: Serial<'reserve'>,
+    uncounted: () => ReadonlySet<string>,
+  ) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
     this.#reservations = reservations;
+    this.#uncounted = uncounted;
   }
 
   /** Those that stand by and the one that is being made. */
@@ -112,7 +121,7 @@ export class Spares {
   async #rewrite(spare: Spare, template: StoredSnapshot, request: CreateVm, operation: Operation): Promise<Vm> {
     const { deps, records } = this.#operations;
     const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
-    checkRoom(prepared, records, new Set([spare.id, ...this.ids]), deps);
+    checkRoom(prepared, records, new Set([spare.id, ...this.#uncounted()]), deps);
     const { cpus, memoryMiB, name, tenant, labels, egress, parkAfterSeconds, hidden, apiRecord } = request;
     const vm: Vm = {
       ...records.get(spare.id),
@@ -181,7 +190,7 @@ export class Spares {
       };
       const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
       const { vm, operation } = await this.#reservations.run('reserve', async () => {
-        const reserved = reserveVm(prepared, records, this.ids, deps);
+        const reserved = reserveVm(prepared, records, this.#uncounted(), deps);
         this.#makingId = reserved.vm.id;
         await this.#operations.reserve(reserved.vm, reserved.operation);
         return reserved;

@@ -3,7 +3,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 
 export interface GuestHello {
-  /** Version of the guest protocol; a different major is refused. */
+  /** Version of the guest protocol; another than the host's is refused. */
   readonly protocol: number;
   /** Fresh for every boot of the guest kernel. */
   readonly bootId: string;

@@ -17,6 +17,8 @@ const gateway = ['172.16.0.1', 'fd62:7274:6800::1'] as const;
 describe('egress', () => {
   let daemon: TestDaemon;
   let server: Server;
+  /** How often each path of each address was asked for. */
+  const asked = new Map<string, number>();
   let open: WireVm;
   let closed: WireVm;
   let other: WireVm;
@@ -34,7 +36,11 @@ describe('egress', () => {
         'nodad',
       ]);
     await runCommand('ip', ['link', 'set', 'internet0', 'up']);
-    server = createServer((_, reply) => reply.end('reached'));
+    server = createServer(({ url, headers }, reply) => {
+      const what = `${headers.host}${url}`;
+      asked.set(what, (asked.get(what) ?? 0) + 1);
+      reply.end('reached');
+    });
     await new Promise<void>((resolve) => server.listen(8080, '::', resolve));
     const allowIps = inside.map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
     open = await createVm(daemon, { outboundInternet: true, allowIps });
@@ -47,9 +53,12 @@ describe('egress', () => {
     await runCommand('ip', ['link', 'delete', 'internet0']);
   });
 
+  function hostOf(address: string): string {
+    return `${address.includes(':') ? `[${address}]` : address}:8080`;
+  }
+
   async function reaches(vm: WireVm, address: string): Promise<boolean> {
-    const host = address.includes(':') ? `[${address}]` : address;
-    const { exitCode, stdout } = await exec(daemon, vm.id, `curl -s --max-time 2 http://${host}:8080/`);
+    const { exitCode, stdout } = await exec(daemon, vm.id, `curl -s --max-time 2 http://${hostOf(address)}/`);
     assert.equal(exitCode === 0, stdout === 'reached', `curl ${exitCode}: ${stdout}`);
     return exitCode === 0;
   }
@@ -74,8 +83,22 @@ describe('egress', () => {
     assert.equal(await reaches(other, open.guestIp), false);
   });
 
-  it('is decided the same after the daemon was killed, and after it came back', async () => {
+  it('is decided the same while no daemon runs, and by the next one', async () => {
+    for (const [vm, path] of [
+      [open, '/open'],
+      [closed, '/closed'],
+    ] as const) {
+      const tries = [...outside, ...inside].map((address) => `curl -s --max-time 1 http://${hostOf(address)}${path}`);
+      await exec(daemon, vm.id, `setsid sh -c 'while :; do ${tries.join('; ')}; done' >/dev/null 2>&1 &`);
+    }
     await daemon.kill();
+    asked.clear();
+    const allowed = inside.map((address) => `${hostOf(address)}/open`);
+    // Each of them tries every address in turn: what is not reached in as many rounds is not reached.
+    await eventually('what is listed is reached again and again', async () =>
+      allowed.every((what) => (asked.get(what) ?? 0) >= 3),
+    );
+    assert.deepEqual([...asked.keys()].sort(), allowed.toSorted());
     daemon = await daemon.restart();
     assert.equal(await reaches(open, inside[0]), true);
     assert.equal(await reaches(open, outside[0]), false);

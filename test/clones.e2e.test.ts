@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createVm, exec, expectStatus, output, type WireVm } from './support/api.ts';
+import { createVm, exec, expectStatus, output, smallVm, type WireVm } from './support/api.ts';
 import { listenForAnnouncements } from './support/arp.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
@@ -161,18 +161,22 @@ describe('clones', () => {
     const vms = await expectStatus<WireVm[]>(daemon, 200, 'GET', '/v1/vms');
     const before = await traces(daemon.home);
     const [{ id } = { id: '' }] = await expectStatus<{ id: string }[]>(daemon, 200, 'GET', '/v1/snapshots');
-    await damage(join(daemon.home, 'snapshots', id, 'state'));
-    const body = { cpu: 1, memMb: 256, allowIps: [], outboundInternet: false, snapshotId: id };
-    for (const file of ['state', 'memory']) {
-      await expectStatus(daemon, 409, 'POST', '/v1/vms', body);
+    const [state, memory] = ['state', 'memory'].map((name) => join(daemon.home, 'snapshots', id, name)) as [
+      string,
+      string,
+    ];
+    const assertRefused = async () => {
+      await expectStatus(daemon, 409, 'POST', '/v1/vms', { ...smallVm, snapshotId: id });
       assert.deepEqual(await traces(daemon.home), before);
-      if (file === 'memory') break;
-      // Whole again, and damaged in the other file; what is in memory already is not read a second time.
-      await damage(join(daemon.home, 'snapshots', id, 'state'));
-      await damage(join(daemon.home, 'snapshots', id, 'memory'));
-      await daemon.kill();
-      daemon = await daemon.restart();
-    }
+    };
+    await damage(state);
+    await assertRefused();
+    // Whole again, and damaged in the other file; what is in memory already is not read a second time.
+    await damage(state);
+    await damage(memory);
+    await daemon.kill();
+    daemon = await daemon.restart();
+    await assertRefused();
     assert.equal((await expectStatus<WireVm[]>(daemon, 200, 'GET', '/v1/vms')).length, vms.length);
     await removeAll(daemon);
   });

@@ -91,6 +91,7 @@ async function benchCreates(): Promise<Row[]> {
 async function benchBoots(): Promise<Row[]> {
   await using daemon = await startDaemon({ env: { BERTH_DEV: '1' } });
   const ms: number[] = [];
+  const smallest: number[] = [];
   for (let n = 0; n < boots; n++) {
     await send(daemon, call('CreateVm', { vm_id: `vm-${n}`, config }));
     const started = performance.now();
@@ -98,9 +99,14 @@ async function benchBoots(): Promise<Row[]> {
     const boot = performance.now() - started;
     const steps = operationSteps(daemon, 'start').at(-1) ?? [];
     ms.push(boot - covered(steps) / 1000);
+    // Beside the guest, which works on after it has answered, and from a client that has waited as long.
+    const asked = performance.now();
+    await send(daemon, call('GetVmInfo', { vm_id: `vm-${n}` }));
+    smallest.push(performance.now() - asked);
     await send(daemon, call('DeleteVm', { vm_id: `vm-${n}`, force: true }));
   }
-  return [times({ what: 'BootVm, less all programs it runs', ms, atMost: { ms: 5 } })];
+  const floor = { what: 'GetVmInfo at that moment', ms: smallest };
+  return [times({ what: 'BootVm, less all programs it runs', ms, floor, atMost: { ms: 5 } })];
 }
 
 function call(name: string, body: unknown): Call & { readonly path: string; readonly headers: Record<string, string> } {

@@ -50,6 +50,7 @@ export async function openMetald(config: Config, host: Host, log: Log): Promise<
     style: config['metald.json'],
     reflection: config['metald.reflection'],
     metricsDetail: metricsDetail(config),
+    tracesUrl: config['metald.traces'] || null,
     certificateFiles: certificateFiles(config),
     maxConnections: config['metald.max_connections'],
     health: { checks: healthChecks(config, host), backendCheck: 'backend_ping' },

@@ -190,6 +190,11 @@ export const settings = {
   'metald.tls_cert': setting(z.string(), '', 'PEM file with the certificate, and its chain, of the API; empty: no TLS'),
   'metald.tls_key': setting(z.string(), '', 'PEM file with the key of metald.tls_cert'),
   'metald.max_connections': setting(count(1, 65_536), 1024, 'connections to the API at a time'),
+  'metald.traces': setting(
+    z.union([z.literal(''), z.url({ protocol: /^https?$/ })]),
+    '',
+    'collector of OpenTelemetry that is sent a span of each call, e.g. http://127.0.0.1:4318/v1/traces; empty: none',
+  ),
   'metald.reflection': setting(flag, false, 'gRPC server reflection, which needs no token'),
   'metald.metrics': setting(
     z.enum(['auto', 'full', 'aggregate', 'off']),

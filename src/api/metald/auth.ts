@@ -7,10 +7,12 @@ import type { TokenVerifier } from './tokens.ts';
 
 export interface Caller {
   readonly customer: string;
+  /** The trace that the call is part of, as the client says. */
+  readonly traceparent?: string;
 }
 
 /** The headers of a request as Node has them, or by a function where a library holds them otherwise. */
-export type HeaderSource = (name: 'authorization' | 'x-tenant-id') => string | undefined;
+export type HeaderSource = (name: 'authorization' | 'x-tenant-id' | 'traceparent') => string | undefined;
 
 export interface AuthOptions {
   /** Takes `dev_customer_<id>` and `dev_user_<id>` for what they say. */
@@ -38,6 +40,14 @@ export class Authenticator {
 
   /** Throws, or rejects with, `unauthenticated`. Answers at once where it need not ask anybody. */
   authenticate(header: HeaderSource): Caller | Promise<Caller> {
+    const caller = this.#identify(header);
+    const traceparent = header('traceparent');
+    if (traceparent === undefined) return caller;
+    const traced = ({ customer }: Caller) => ({ customer, traceparent });
+    return caller instanceof Promise ? caller.then(traced) : traced(caller);
+  }
+
+  #identify(header: HeaderSource): Caller | Promise<Caller> {
     const authorization = header('authorization');
     if (authorization === undefined || authorization === '') throw unauthenticated('authorization header required');
     if (!authorization.startsWith('Bearer ')) throw unauthenticated("authorization must be 'Bearer <token>'");

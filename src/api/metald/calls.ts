@@ -7,6 +7,7 @@ import type { Caller } from './auth.ts';
 import { toConnectError } from './errors.ts';
 import { VmService as VmServiceDesc } from './gen/vmprovisioner/v1/vm_pb.js';
 import type { ApiMetrics, Operation } from './metrics.ts';
+import type { CallTracer } from './ports.ts';
 import type { MetaldService } from './service.ts';
 
 export interface Call {
@@ -33,7 +34,12 @@ const operations: Readonly<Record<keyof typeof VmServiceDesc.method, Operation>>
 
 export type CallTable = Readonly<Record<keyof typeof VmServiceDesc.method, Call>>;
 
-export function createCalls(service: MetaldService, metrics: ApiMetrics, log: Log): CallTable {
+export function createCalls(
+  service: MetaldService,
+  metrics: ApiMetrics,
+  log: Log,
+  tracer: CallTracer | null = null,
+): CallTable {
   const entries = Object.values(VmServiceDesc.method).map((method) => {
     const name = method.localName as keyof CallTable;
     // The table's types say that each method takes its own message; what is put in comes from that method's decoder.
@@ -41,9 +47,18 @@ export function createCalls(service: MetaldService, metrics: ApiMetrics, log: Lo
     const path = `/${VmServiceDesc.typeName}/${method.name}`;
     const operation = operations[name];
     const run = (request: Message, caller: Caller) => {
-      const finished = metrics.begin({ operation, path, customer: caller.customer, force: isForced(request) });
+      const { customer, traceparent } = caller;
+      const counted = metrics.begin({ operation, path, customer, force: isForced(request) });
+      const traced = tracer?.begin({
+        ...{ path, customer, ...vmIdOf(request) },
+        ...(traceparent === undefined ? {} : { traceparent }),
+      });
+      const finished: Finished = (failure) => {
+        counted(failure);
+        traced?.(failure);
+      };
       const fail = (error: unknown): never => {
-        const failure = toConnectError(error, { customer: caller.customer, ...vmIdOf(request) });
+        const failure = toConnectError(error, { customer, ...vmIdOf(request) });
         if (failure.code === Code.Internal) log.error({ err: error, call: method.name }, 'call failed');
         finished(failure);
         throw failure;

@@ -44,6 +44,8 @@ export interface MetaldOptions {
   readonly certificateCheckMs?: number;
   /** Connections to the API's port at a time; those beyond are closed as they come. */
   readonly maxConnections: number;
+  /** Where spans of the calls are sent, as OTLP over HTTP; null: nowhere. */
+  readonly tracesUrl: string | null;
   /** Name of the engine. */
   readonly backend: string;
   readonly version: string;
@@ -85,7 +87,9 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
     network: options.network,
     settings: options.settings,
   });
-  const calls = createCalls(service, metrics, log);
+  const { tracesUrl } = options;
+  const tracer = tracesUrl === null ? null : (await import('./traces.ts')).openTraces(tracesUrl, version);
+  const calls = createCalls(service, metrics, log, tracer);
   const pagesWith = (detail: MetricsDetail) => new OpenPages({ health, metrics, vmMetrics, detail, log });
   const routes = createRoutes({
     calls,
@@ -117,6 +121,7 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
       operatorServer.closeIdleConnections();
       await dual.close();
       vmMetrics.close();
+      await tracer?.close();
     },
     closeAllConnections() {
       dual.closeAllConnections();

@@ -1,5 +1,7 @@
 /** What this API needs of the host besides VMs. The daemon wires it to the store and the network. */
 
+import type { ConnectError } from '@connectrpc/connect';
+
 /** A customer's token as it is kept: the hash, never the secret. Times are ISO 8601. */
 export interface CustomerToken {
   readonly id: string;
@@ -19,6 +21,19 @@ export interface NetworkFacts {
   readonly gateway4: string | null;
   readonly gateway6: string | null;
   readonly nameservers: readonly string[];
+}
+
+/** Tells of calls to whoever follows them through several services. */
+export interface CallTracer {
+  /** `traceparent` is the caller's header, as it came. The function that is returned ends the span. */
+  begin(call: {
+    readonly path: string;
+    readonly customer: string;
+    readonly vmId?: string;
+    readonly traceparent?: string;
+  }): (failure: ConnectError | null) => void;
+  /** Sends what is left. */
+  close(): Promise<void>;
 }
 
 /** One thing that has to work for the service to work. */

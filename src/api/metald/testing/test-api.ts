@@ -50,6 +50,7 @@ export async function openTestApi(options: TestApiOptions = {}): Promise<TestApi
     reflection: false,
     metricsDetail: 'full',
     health: { checks: [], backendCheck: 'backend_ping' },
+    tracesUrl: null,
     certificateFiles: null,
     maxConnections: 100,
     backend: 'fake',

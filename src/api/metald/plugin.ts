@@ -88,7 +88,7 @@ export async function createMetaldApi(options: MetaldOptions): Promise<MetaldApi
     settings: options.settings,
   });
   const { tracesUrl } = options;
-  const tracer = tracesUrl === null ? null : (await import('./traces.ts')).openTraces(tracesUrl, version);
+  const tracer = tracesUrl === null ? null : (await import('./traces.ts')).openTraces(tracesUrl, version, log);
   const calls = createCalls(service, metrics, log, tracer);
   const pagesWith = (detail: MetricsDetail) => new OpenPages({ health, metrics, vmMetrics, detail, log });
   const routes = createRoutes({

@@ -32,7 +32,7 @@ export interface CallTracer {
     readonly vmId?: string;
     readonly traceparent?: string;
   }): (failure: ConnectError | null) => void;
-  /** Sends what is left. */
+  /** Sends what is left, as far as that can be done soon; never rejects. */
   close(): Promise<void>;
 }
 

@@ -4,15 +4,19 @@ import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@op
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { Log } from '../../common/log.ts';
 import { codeName } from './errors.ts';
 import type { CallTracer } from './ports.ts';
 
 /** W3C's header: version, trace, span, flags. */
 const traceparentPattern = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
 
+/** How long a collector may take, with all attempts, ms; what it has not taken by then is dropped. */
+const exportTimeoutMs = 2000;
+
 /** @param url of the collector's OTLP over HTTP, e.g. `http://127.0.0.1:4318/v1/traces` */
-export function openTraces(url: string, version: string): CallTracer {
-  const exporter = new OTLPTraceExporter({ url });
+export function openTraces(url: string, version: string, log: Log): CallTracer {
+  const exporter = new OTLPTraceExporter({ url, timeoutMillis: exportTimeoutMs });
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ 'service.name': 'metald', 'service.version': version }),
     spanProcessors: [new BatchSpanProcessor(exporter)],
@@ -39,7 +43,13 @@ export function openTraces(url: string, version: string): CallTracer {
         span.end();
       };
     },
-    close: () => provider.shutdown(),
+    async close() {
+      try {
+        await provider.shutdown();
+      } catch (error) {
+        log.warn({ err: error }, 'the last spans could not be sent');
+      }
+    },
   };
 }
 

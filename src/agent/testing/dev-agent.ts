@@ -29,6 +29,9 @@ export async function startTestAgent({
     dockerSocket: join(directory, 'no-docker.sock'),
     log: { debug: () => {}, info: () => {}, error: (fields) => errors.push(fields) },
     ...change,
+  }).catch(async (error: unknown) => {
+    if (given === undefined) await rm(directory, { recursive: true });
+    throw error;
   });
   return {
     ...agent,

@@ -180,6 +180,34 @@ describe('spares', () => {
     await standBy(1);
   });
 
+  it('that cannot be removed when their process has ended take no room, and go later', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 }, { maxVms: 2 });
+    host.failing.add('destroy');
+    host.end(spare!, 'crashed');
+    while (!called('destroy').includes(spare!)) await setImmediate();
+    await assertGoesLater(spare!);
+  });
+
+  it('that cannot be removed when they were of no use take no room, and go later', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 }, { maxVms: 2 });
+    host.failing.add('destroy');
+    host.onCall = (name, id) => {
+      if (name === 'restore' && id === spare) throw new BerthError('boot_failed');
+    };
+    await assertGoesLater(spare!);
+  });
+
+  /** Two VMs are all there is room for. */
+  async function assertGoesLater(spare: string): Promise<void> {
+    const first = await vms.create(small);
+    host.failing.clear();
+    const second = await vms.create(small);
+    assert.deepEqual([first.state, second.state, first.id === spare], ['running', 'running', false]);
+    const isThere = () => host.db.all('SELECT 1 FROM vms WHERE id = ?', spare).length > 0;
+    while (isThere()) await setImmediate();
+    assert.equal((await files()).includes(spare), false);
+  }
+
   it('are of the template that was used last', async () => {
     const [spare] = await withSpares({ waiting: 1, ready: 0 });
     const other = { ...small, memoryMiB: 65 };

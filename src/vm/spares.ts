@@ -44,6 +44,8 @@ export class Spares {
   readonly #spares = new Map<string, Spare>();
   /** The one that is being made. */
   #makingId: string | null = null;
+  /** Those that could not be removed yet. */
+  readonly #remains = new Set<string>();
   /** Spares are made one after the other, off the path of requests. */
   #refilling: Promise<void> | null = null;
   #expected: Expected | null = null;
@@ -63,9 +65,9 @@ export class Spares {
     this.#uncounted = uncounted;
   }
 
-  /** Those that stand by and the one that is being made. */
+  /** Those that stand by, the one that is being made, and what is left of others: they take no room from anybody. */
   get ids(): ReadonlySet<string> {
-    return new Set([...this.#spares.keys(), ...(this.#makingId === null ? [] : [this.#makingId])]);
+    return new Set([...this.#spares.keys(), ...this.#remains, ...(this.#makingId === null ? [] : [this.#makingId])]);
   }
 
   /** Makes a spare the VM that is asked for, or returns null when there is none that fits, or it was of no use. */
@@ -108,6 +110,7 @@ export class Spares {
     this.#closing = true;
     await this.#refilling;
     await this.#drop(() => true);
+    await this.#eraseRemains();
   }
 
   #pick(template: StoredSnapshot): Spare | null {
@@ -152,9 +155,7 @@ export class Spares {
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');
-      await this.#operations
-        .erase(vm.id)
-        .catch((failure: unknown) => deps.log.error({ err: failure, vm: vm.id }, 'a spare could not be removed'));
+      await this.#eraseInTurn(vm.id);
       return null;
     }
   }
@@ -162,6 +163,7 @@ export class Spares {
   async #fill(): Promise<void> {
     const { log, settings } = this.#operations.deps;
     const { waiting, ready } = settings.spares;
+    await this.#eraseRemains();
     for (;;) {
       if (this.#closing || this.#expected === null) return;
       const { template, egress } = this.#expected;
@@ -199,7 +201,9 @@ export class Spares {
         try {
           await this.#operations.run(plans[kind].make, vm, operation);
         } catch (error) {
-          throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+          const failure = await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+          if (records.find(vm.id)) this.#remains.add(vm.id);
+          throw failure;
         }
         await this.#operations.finish(vm, { state: 'paused' });
         this.#makingId = null;
@@ -215,10 +219,21 @@ export class Spares {
     await Promise.all(unwanted.map(({ id }) => this.#erase(id)));
   }
 
-  async #erase(id: string): Promise<void> {
+  /** What could not be removed when its time had come, as when a host tool failed, is tried again. */
+  async #eraseRemains(): Promise<void> {
+    for (const id of [...this.#remains]) await this.#erase(id);
+  }
+
+  #erase(id: string): Promise<void> {
+    return this.#serial.run(id, () => this.#eraseInTurn(id));
+  }
+
+  async #eraseInTurn(id: string): Promise<void> {
     try {
-      await this.#serial.run(id, () => this.#operations.erase(id));
+      await this.#operations.erase(id);
+      this.#remains.delete(id);
     } catch (error) {
+      this.#remains.add(id);
       this.#operations.deps.log.error({ err: error, vm: id }, 'a spare could not be removed');
     }
   }

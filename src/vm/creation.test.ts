@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
 import type { VmSettings } from './context.ts';
 import type { CreateVm, Quotas, TemplateShape, VmEvent } from './model.ts';
@@ -166,7 +167,7 @@ describe('where a new VM comes from', () => {
         ready.push(copy);
         if (ready.length < 2) return;
         // The first is complete and hidden by now.
-        while (!(await isComplete(ready[0]!))) await new Promise((resolve) => setImmediate(resolve));
+        while (!(await isComplete(ready[0]!))) await setImmediate();
         host.end(ready[0]!, 'crashed');
       };
       await assert.rejects(vms.fork(id, 2), { code: 'conflict' });
@@ -184,7 +185,7 @@ describe('where a new VM comes from', () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       host.onCall = (call) => (call === 'capture' ? promise : undefined);
       const fork = assert.rejects(vms.fork(id, 2), { code: 'shutting_down' });
-      while (called('capture').length === 0) await new Promise((done) => setImmediate(done));
+      while (called('capture').length === 0) await setImmediate();
       const closed = vms.close();
       resolve();
       await fork;
@@ -228,6 +229,7 @@ describe('where a new VM comes from', () => {
     const { promise, reject } = Promise.withResolvers<void>();
     host.onCall = (name, id) => (name === 'sync' && id === busy.id ? promise : undefined);
     const first = vms.snapshot(busy.id);
+    while (!called('sync').includes(busy.id)) await setImmediate();
     const second = await vms.snapshot(idle.id);
     assert.deepEqual([second.sourceVmId, called('capture')], [idle.id, [idle.id]]);
     reject(new BerthError('deadline_exceeded', { operation: 'guest sync' }));

@@ -221,7 +221,11 @@ export class Spares {
 
   /** What could not be removed when its time had come, as when a host tool failed, is tried again. */
   async #eraseRemains(): Promise<void> {
-    for (const id of [...this.#remains]) await this.#erase(id);
+    for (const id of [...this.#remains]) {
+      // One that was claimed can be seen, and may have been removed by whoever saw it.
+      if (this.#operations.records.find(id)) await this.#erase(id);
+      else this.#remains.delete(id);
+    }
   }
 
   #erase(id: string): Promise<void> {

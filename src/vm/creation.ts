@@ -217,9 +217,11 @@ export class Creation {
       if (!vm.hidden) records.emit('vm.failed', vm);
       throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
     }
-    const created = await this.#operations.finish(vm, start ? runningNow(mode, renewal) : { state: 'created' });
+    const [created] = await Promise.all([
+      this.#operations.finish(vm, start ? runningNow(mode, renewal) : { state: 'created' }),
+      origin && this.#snapshots.used(origin.snapshot.id),
+    ]);
     if (!vm.hidden) records.emit('vm.created', vm);
-    if (origin) await this.#snapshots.used(origin.snapshot.id);
     return created;
   }
 }

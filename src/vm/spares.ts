@@ -149,9 +149,11 @@ export class Spares {
     const { deps, records } = this.#operations;
     try {
       const { renewal } = await this.#operations.run(plans[spare.kind].claim, vm, operation);
-      const created = await this.#operations.finish(vm, runningNow('clone', renewal));
+      const [created] = await Promise.all([
+        this.#operations.finish(vm, runningNow('clone', renewal)),
+        this.#snapshots.used(spare.templateId),
+      ]);
       if (!vm.hidden) records.emit('vm.created', vm);
-      await this.#snapshots.used(spare.templateId);
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');

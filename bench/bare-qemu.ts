@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { createOverlay } from '../src/disk/qcow2.ts';
+import { machineOptions, translatedCpu } from '../src/engine/qemu/qemu-args.ts';
 import { QmpClient } from '../src/engine/qemu/qemu-qmp.ts';
 import { createGuestClient } from '../src/guest/client.ts';
 import type { GuestClient } from '../src/guest/guest.ts';
@@ -82,7 +83,7 @@ export function bareArgs({ dir, disk, socket, monitorSocket, files, kernelArgs, 
   return [
     ...['-no-user-config', '-nodefaults', '-nographic'],
     '-machine',
-    'microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,pcie=off,usb=off,ioapic2=off,memory-backend=mem,suppress-vmdesc=on',
+    machineOptions('microvm'),
     ...[
       '-accel',
       'tcg,thread=multi,tb-size=128',

@@ -83,8 +83,9 @@ export class Spares {
     try {
       vm = await this.#reservations.run('reserve', () => this.#rewrite(spare, template, request, operation));
     } catch (error) {
-      // The request was refused: the spare is as good as before.
-      this.#spares.set(spare.id, spare);
+      // The request was refused: the spare is as good as before, unless they all have been let go of meanwhile.
+      if (this.#closing) await this.#erase(spare.id);
+      else this.#spares.set(spare.id, spare);
       throw error;
     }
     return this.#serial.run(vm.id, () => this.#complete(vm, spare, operation));

@@ -65,7 +65,7 @@ export function qemuArgs(spec: EngineVmSpec, host: QemuHost): string[] {
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-machine', machineOptions(machine)],
     ...['-accel', host.acceleration === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${host.translationMiB}`],
-    ...['-cpu', cpuModel(host)],
+    ...['-cpu', host.acceleration === 'kvm' ? 'host,migratable=on' : translatedCpu],
     ...['-smp', String(spec.cpus)],
     ...['-m', `${spec.memoryMiB}M`],
     ...['-object', JSON.stringify(memoryBackend(spec, host))],
@@ -134,12 +134,13 @@ export function blockNode(disk: EngineDisk, nodeName = blockNodeName(disk.name))
   };
 }
 
-/** Translated, a string instruction moves byte by byte: kernels and programs that are told it is fast copy slowly. */
-function cpuModel(host: QemuHost): string {
-  return host.acceleration === 'kvm' ? 'host,migratable=on' : 'max,la57=off,svm=off,erms=off,fsrm=off';
-}
+/**
+ * The processor that guests see without KVM. Translated, a string instruction moves byte by byte: kernels and programs that
+ * are told it is fast copy slowly.
+ */
+export const translatedCpu = 'max,la57=off,svm=off,erms=off,fsrm=off';
 
-function machineOptions(machine: 'microvm' | 'q35'): string {
+export function machineOptions(machine: 'microvm' | 'q35'): string {
   // Linux looks for the microvm's devices in ACPI tables. It needs ACPI to power off, too. Without the clock chip and the
   // timer it waits a second and more for each of them at boot. One interrupt controller has the slots that are used.
   const options =

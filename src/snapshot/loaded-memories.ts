@@ -52,9 +52,13 @@ export class LoadedMemories {
     });
   }
 
-  /** Reads a directory's memory now, so that nobody waits for it later. */
-  async load(dir: string): Promise<void> {
-    await this.#holding(dir, async () => {});
+  /**
+   * Reads a directory's memory now, so that nobody waits for it later.
+   *
+   * @param isFresh this process has just written it, so that it need not be held against its checksum
+   */
+  async load(dir: string, isFresh = false): Promise<void> {
+    await this.#holding(dir, async () => {}, isFresh);
   }
 
   /** Lets go of a directory's memory. VMs that are made from it meanwhile are not disturbed. */
@@ -68,8 +72,8 @@ export class LoadedMemories {
     for (const dir of [...this.#entries.keys()]) await this.forget(dir);
   }
 
-  async #holding<T>(dir: string, task: (loaded: Loaded) => Promise<T>): Promise<T> {
-    const entry = this.#entries.get(dir) ?? this.#begin(dir);
+  async #holding<T>(dir: string, task: (loaded: Loaded) => Promise<T>, isFresh = false): Promise<T> {
+    const entry = this.#entries.get(dir) ?? this.#begin(dir, isFresh);
     // Now the most recently used.
     this.#entries.delete(dir);
     this.#entries.set(dir, entry);
@@ -91,8 +95,8 @@ export class LoadedMemories {
     await loaded?.memory.close();
   }
 
-  #begin(dir: string): Entry {
-    const entry: Entry = { loading: this.#read(dir), loaded: null, users: 0 };
+  #begin(dir: string, isFresh: boolean): Entry {
+    const entry: Entry = { loading: this.#read(dir, isFresh), loaded: null, users: 0 };
     entry.loading.then(
       (loaded) => {
         entry.loaded = loaded;
@@ -104,13 +108,13 @@ export class LoadedMemories {
     return entry;
   }
 
-  async #read(dir: string): Promise<Loaded> {
+  async #read(dir: string, isFresh: boolean): Promise<Loaded> {
     const manifest = await readMemoryManifest(dir);
     const files = memoryFiles(dir);
     await checkState(files.state, manifest);
     const { memory: index } = manifest;
     const memory = await createSealedMemory(index.memoryMiB * 1024 * 1024, (target) =>
-      loadMemory(files.memory, index, target),
+      loadMemory(files.memory, index, target, isFresh),
     );
     const pages = index.runs.reduce((sum, [, count]) => sum + count, 0);
     return { manifest, memory, bytes: pages * memoryPageBytes };

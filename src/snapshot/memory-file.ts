@@ -57,12 +57,17 @@ export class MemoryFileWriter implements AsyncDisposable {
   }
 
   /**
-   * Adds what `below` has of the pages nobody said anything of, and makes the file durable. Pages in neither are zero.
-   * Throws `snapshot_damaged` when the file below ends early.
+   * Adds what `below` has of the pages nobody said anything of. Pages in neither are zero. Throws `snapshot_damaged` when
+   * the file below ends early.
+   *
+   * @param isDurable whether the file is to outlive the host
    */
-  async finish(below: { readonly path: string; readonly index: MemoryIndex } | null): Promise<MemoryIndex> {
+  async finish(
+    below: { readonly path: string; readonly index: MemoryIndex } | null,
+    isDurable = true,
+  ): Promise<MemoryIndex> {
     if (below !== null) await this.#takeUnknown(below.path, below.index);
-    await this.#file.sync();
+    if (isDurable) await this.#file.sync();
     return { memoryMiB: this.#memoryMiB, runs: this.#runs, sha256: this.#hash.digest('hex') };
   }
 
@@ -100,9 +105,11 @@ export class MemoryFileWriter implements AsyncDisposable {
 /**
  * Puts a memory file's pages where they belong in `target`. Throws `snapshot_damaged` when the file is not the one the
  * index describes; what has been written until then is to be thrown away.
+ *
+ * @param isFresh this process has just written it: it is not held against its checksum
  */
-export async function loadMemory(path: string, index: MemoryIndex, target: FileHandle): Promise<void> {
-  const hash = createHash('sha256');
+export async function loadMemory(path: string, index: MemoryIndex, target: FileHandle, isFresh = false): Promise<void> {
+  const hash = isFresh ? null : createHash('sha256');
   const limit = (index.memoryMiB * 1024 * 1024) / memoryPageBytes;
   await using file = await open(path, 'r').catch((error: unknown) => {
     throw new BerthError('snapshot_damaged', {}, error);
@@ -112,13 +119,13 @@ export async function loadMemory(path: string, index: MemoryIndex, target: FileH
     if (first + pages > limit) throw new BerthError('snapshot_damaged', {}, new Error('pages beyond the memory'));
     for (let done = 0; done < pages * memoryPageBytes; ) {
       const bytes = await readExactly(file, Math.min(chunkBytes, pages * memoryPageBytes - done), position);
-      hash.update(bytes);
+      hash?.update(bytes);
       await writeAt(target, bytes, first * memoryPageBytes + done);
       done += bytes.length;
       position += bytes.length;
     }
   }
-  if (hash.digest('hex') !== index.sha256)
+  if (hash !== null && hash.digest('hex') !== index.sha256)
     throw new BerthError('snapshot_damaged', {}, new Error('the checksum of the memory is wrong'));
 }
 

@@ -73,6 +73,8 @@ export class Creation {
       return { vm, snapshot: await this.#snapshots.take(vm, { role: 'fork' }) };
     });
     try {
+      const { layout, memories } = this.#operations.deps;
+      await memories.load(layout.snapshot(snapshot.id), true);
       const { cpus, memoryMiB, diskMiB, egress, tenant, labels, parkAfterSeconds } = vm;
       const nics = sameNics(vm);
       const request = { cpus, memoryMiB, diskMiB, nics, egress, tenant, labels, parkAfterSeconds, hidden: true };

@@ -88,6 +88,8 @@ export class Snapshots {
       newLayer: newLayerName(),
       // Clients may boot from its disk; what is cloned from the others always has the memory.
       bootable: purpose.role === 'user' ? 1 : 0,
+      // It goes as soon as the copies are there, and with the daemon.
+      passing: purpose.role === 'fork' ? 1 : 0,
     });
     await this.#operations.begin(vm, operation);
     try {

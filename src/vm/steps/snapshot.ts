@@ -55,7 +55,7 @@ export const newLayerStep: Step<OperationContext> = {
 export const captureStep: Step<OperationContext> = {
   name: 'capture',
   async run(context) {
-    const { deps, vm } = context;
+    const { deps, vm, detail } = context;
     const dir = deps.layout.capture(vm.id);
     await rm(dir, { recursive: true, force: true });
     // The VM's process passes through, and writes the one file it is given.
@@ -86,7 +86,7 @@ export const captureStep: Step<OperationContext> = {
     deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
     await handOut();
     await seal(files.state, vm.uid);
-    const index = await memory.finish(await ownOrigin(deps.layout.dir(vm.id)));
+    const index = await memory.finish(await ownOrigin(deps.layout.dir(vm.id)), detail.passing !== 1);
     const stateSha256 = await stateChecksum(files.state);
     await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: index });
   },

@@ -5,7 +5,7 @@ import { createVm, expectStatus, type WireVm } from '../test/support/api.ts';
 import { startDaemon, type TestDaemon } from '../test/support/daemon.ts';
 import { BareCloner } from './bare-clone.ts';
 import { guestKernelArgs, run } from './guest.ts';
-import { quantity, type Row, times } from './report.ts';
+import { median, quantity, type Row, times } from './report.ts';
 import { operationSteps } from './steps.ts';
 
 const clones = 20;
@@ -306,8 +306,4 @@ async function timed<T>(task: () => Promise<T>): Promise<{ readonly result: T; r
   const started = performance.now();
   const result = await task();
   return { result, ms: performance.now() - started };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }

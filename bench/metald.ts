@@ -14,6 +14,8 @@ const records = 10_000;
 const createSeconds = 2;
 const seconds = 5;
 const lists = 500;
+/** Calls before those that count, as the loads have a second of their own. */
+const warmUp = 50;
 const boots = 5;
 
 const env = {
@@ -61,10 +63,10 @@ async function timeLists(daemon: TestDaemon, where: '' | 'middle'): Promise<numb
   const token = where === '' ? '' : btoa(JSON.stringify({ offset: records / 2 }));
   const list = call('ListVms', { page_size: 50, page_token: token });
   const ms: number[] = [];
-  for (let n = 0; n < lists; n++) {
+  for (let n = -warmUp; n < lists; n++) {
     const started = performance.now();
     const reply = (await (await send(daemon, list)).json()) as { vms: unknown[]; total_count: number };
-    ms.push(performance.now() - started);
+    if (n >= 0) ms.push(performance.now() - started);
     if (reply.vms.length !== 50 || reply.total_count !== records) throw new Error('not the page that was asked for');
   }
   return ms;

@@ -27,6 +27,27 @@ export class Serial<K> {
   }
 }
 
+/** Runs tasks side by side, each from the moment it is handed over, and can be waited for. */
+export class Pending {
+  readonly #tasks = new Set<Promise<unknown>>();
+
+  run<T>(task: () => Promise<T>): Promise<T> {
+    const result = task();
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    this.#tasks.add(settled);
+    void settled.then(() => this.#tasks.delete(settled));
+    return result;
+  }
+
+  /** Resolves when nothing runs any more. */
+  async idle(): Promise<void> {
+    while (this.#tasks.size > 0) await Promise.all(this.#tasks);
+  }
+}
+
 /** Admits at most `limit` tasks at a time, first come, first served. */
 export class Admission {
   readonly #limit: number;

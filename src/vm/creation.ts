@@ -1,4 +1,4 @@
-import type { Serial } from '../common/concurrency.ts';
+import type { Pending, Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import { failpoint } from '../common/failpoint.ts';
 import type { Egress } from '../net/network.ts';
@@ -23,12 +23,12 @@ export class Creation {
   readonly #snapshots: Snapshots;
   /** Operations on one VM, one after another. */
   readonly #serial: Serial<string>;
-  readonly #reservations: Serial<'reserve'>;
+  readonly #reservations: Pending;
   readonly templates: Templates;
   readonly #spares: Spares;
   #closing = false;
 
-  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Serial<'reserve'>) {
+  constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Pending) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
@@ -125,7 +125,7 @@ export class Creation {
 
   /** Those that are made before anybody asks for them: they hold leases, and make room for VMs that are asked for. */
   uncounted(): readonly Vm[] {
-    return [...this.#uncounted].flatMap((id) => this.#operations.records.find(id) ?? []);
+    return [...this.#uncounted].flatMap((id) => this.#operations.records.counted(id) ?? []);
   }
 
   /** Refuses what has not been begun, waits for what goes on in the background, and removes what was kept ready. */
@@ -200,7 +200,7 @@ export class Creation {
   }
 
   #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
-    return this.#reservations.run('reserve', async () => {
+    return this.#reservations.run(async () => {
       if (this.#closing) throw new BerthError('shutting_down');
       const { deps, records } = this.#operations;
       const { vm, operation } = reserveVm(prepared, records, this.#uncounted, deps);

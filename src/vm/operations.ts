@@ -31,14 +31,24 @@ export class Operations {
 
   /** Writes a new VM's row and the intent to build it, null where there is nothing to build yet. */
   async reserve(vm: Vm, operation: Operation | null): Promise<Vm> {
-    await this.deps.store.insert(vm, operation);
-    return this.records.put(vm);
+    return this.#claimed(vm, () => this.deps.store.insert(vm, operation));
   }
 
   async begin(vm: Vm, operation: Operation): Promise<Vm> {
     const next = changedNow(vm);
-    await this.deps.store.begin(next, operation);
-    return this.records.put(next);
+    return this.#claimed(next, () => this.deps.store.begin(next, operation));
+  }
+
+  /** What a VM is to have is taken from the call on, so that whoever looked at what is left calls without a pause. */
+  async #claimed(vm: Vm, write: () => Promise<void>): Promise<Vm> {
+    const claim = this.records.claim(vm);
+    try {
+      await write();
+    } catch (error) {
+      claim.withdraw();
+      throw error;
+    }
+    return this.records.put(vm);
   }
 
   async finish(vm: Vm, change: Partial<Vm>): Promise<Vm> {

@@ -29,7 +29,7 @@ export class Power {
   readonly #creation: Pick<Creation, 'lost' | 'uncounted'>;
   /** Operations on one VM, one after another. */
   readonly #serial: Serial<string>;
-  readonly #reservations: Serial<'reserve'>;
+  readonly #reservations: Pending;
   readonly #restarts = new RestartLimiter();
   #closing = false;
 
@@ -37,7 +37,7 @@ export class Power {
     operations: Operations,
     creation: Pick<Creation, 'lost' | 'uncounted'>,
     serial: Serial<string>,
-    reservations: Serial<'reserve'>,
+    reservations: Pending,
   ) {
     this.#operations = operations;
     this.#creation = creation;
@@ -103,7 +103,7 @@ export class Power {
 
   /** Writes the intent to let a VM use more, one VM at a time: two must not both be given what is left. */
   reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
-    return this.#reservations.run('reserve', async () => {
+    return this.#reservations.run(async () => {
       const { deps, records } = this.#operations;
       const except = [records.get(vm.id), ...this.#creation.uncounted()];
       checkTotals(records.ledger, vm, deps.settings.quotas, { active, tenant: vm.tenant, except });

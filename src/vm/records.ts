@@ -8,6 +8,8 @@ export class Records {
   readonly ledger = new Ledger();
   readonly #log: Log;
   readonly #byId = new Map<string, Vm>();
+  /** What VMs are about to be, while that is written; the ledger has these in the place of the records. */
+  readonly #claims = new Map<string, Vm>();
   #list: readonly Vm[] | null = null;
   #visible: readonly Vm[] | null = null;
   /** Lists that were asked for since the last change. */
@@ -39,6 +41,11 @@ export class Records {
     return this.#byId.get(id);
   }
 
+  /** A VM as the ledger counts it: as it is about to be, where that is being written. */
+  counted(id: string): Vm | undefined {
+    return this.#claims.get(id) ?? this.#byId.get(id);
+  }
+
   get(id: string): Vm {
     const vm = this.#byId.get(id);
     if (!vm) throw new BerthError('vm_not_found', { id });
@@ -64,11 +71,28 @@ export class Records {
   }
 
   /**
+   * Counts a VM in the ledger for what it is about to be, from before that is written until {@link put}: what was found to be
+   * free is taken at once, and changes of several VMs may be written together. `withdraw` is for when it could not be written.
+   */
+  claim(vm: Vm): { withdraw(): void } {
+    this.ledger.replace(this.counted(vm.id), vm);
+    this.#claims.set(vm.id, vm);
+    return {
+      withdraw: () => {
+        this.#claims.delete(vm.id);
+        this.ledger.replace(vm, this.#byId.get(vm.id));
+      },
+    };
+  }
+
+  /**
    * A record as an operation leaves it. Whether a VM is parked changes apart from operations: what is known of it stays, for
    * as long as the VM runs.
    */
   put(vm: Vm): Vm {
     const parked = vm.state === 'running' && (this.#byId.get(vm.id) ?? vm).parked;
+    this.ledger.replace(this.counted(vm.id), vm);
+    this.#claims.delete(vm.id);
     return this.#set({ ...vm, parked });
   }
 
@@ -80,14 +104,14 @@ export class Records {
 
   #set(vm: Vm): Vm {
     const record = Object.freeze(vm);
-    this.ledger.replace(this.#byId.get(record.id), record);
     this.#byId.set(record.id, record);
     this.#changed();
     return record;
   }
 
   delete(id: string): void {
-    this.ledger.replace(this.#byId.get(id), undefined);
+    this.ledger.replace(this.counted(id), undefined);
+    this.#claims.delete(id);
     if (this.#byId.delete(id)) this.#changed();
   }
 

@@ -6,7 +6,7 @@ import type { VmDependencies } from './context.ts';
 import { checkSpace } from './disk-space.ts';
 import { allocateNics, allocateUid } from './leases.ts';
 import type { CreateDisk, CreateVm, DataDisk, RootDisk, Vm, VmBoot } from './model.ts';
-import { journalEntry } from './operations.ts';
+import { journalEntry, type Operations } from './operations.ts';
 import type { Origin } from './origin.ts';
 import { checkParkAfter, checkSize, checkTotals } from './quotas.ts';
 import type { Records } from './records.ts';
@@ -91,14 +91,14 @@ export function checkRoom(
   { settings }: VmDependencies,
 ): void {
   const { cpus, memoryMiB, tenant = '', start } = request;
-  const except = [...spares].flatMap((id) => records.find(id) ?? []);
+  const except = [...spares].flatMap((id) => records.counted(id) ?? []);
   const size = { cpus, memoryMiB, diskMiB, dataDisks };
   checkTotals(records.ledger, size, settings.quotas, { active: start !== false, tenant, except });
 }
 
 /**
- * Gives a prepared VM its place beside the others: the record with its leases and the journal entry. Callers run this and
- * the write of the record one at a time, or two VMs would be given one address. What `spares` names holds leases, but
+ * Gives a prepared VM its place beside the others: the record with its leases and the journal entry. Callers hand them to
+ * {@link Operations.reserve} without a pause, or two VMs would be given one address. What `spares` names holds leases, but
  * counts for nothing else.
  */
 export function reserveVm(
@@ -110,7 +110,7 @@ export function reserveVm(
   const { network, settings, engine } = deps;
   const { request, origin, imageId, boot, rootDisk, dataDisks, diskMiB } = prepared;
   const id = request.id ?? randomUUID();
-  if (records.find(id)) throw new BerthError('vm_exists', { id });
+  if (records.counted(id)) throw new BerthError('vm_exists', { id });
   checkRoom(prepared, records, spares, deps);
   const nics = allocateNics(request.nics?.length ? request.nics : [{ name: 'eth0' }], records.ledger, network.plan);
   const now = new Date().toISOString();

@@ -1,4 +1,4 @@
-import { Serial } from '../common/concurrency.ts';
+import { Pending, Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { GuestClient } from '../guest/guest.ts';
 import type { VmService } from './api.ts';
@@ -33,7 +33,7 @@ export class Vms implements VmService {
   readonly #reconciler: Reconciler;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
-  readonly #reservations = new Serial<'reserve'>();
+  readonly #reservations = new Pending();
   readonly #haste = new Haste();
   #closing = false;
 

@@ -38,7 +38,7 @@ export class Spares {
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
   readonly #serial: Serial<string>;
-  readonly #reservations: Serial<'reserve'>;
+  readonly #reservations: Pending;
   /** Ids of all VMs that make room for those that are asked for, spares among them. */
   readonly #uncounted: () => ReadonlySet<string>;
   readonly #spares = new Map<string, Spare>();
@@ -55,7 +55,7 @@ export class Spares {
     operations: Operations,
     snapshots: Snapshots,
     serial: Serial<string>,
-    reservations: Serial<'reserve'>,
+    reservations: Pending,
     uncounted: () => ReadonlySet<string>,
   ) {
     this.#operations = operations;
@@ -81,7 +81,7 @@ export class Spares {
     const egressIsSet = isSameEgress(spare.egress, request.egress) ? 1 : 0;
     const operation = journalEntry(spare.id, 'create', { ...spare.detail, egressIsSet });
     try {
-      vm = await this.#reservations.run('reserve', () => this.#rewrite(spare, template, request, operation));
+      vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
     } catch (error) {
       // The request was refused: the spare is as good as before, unless they all have been let go of meanwhile.
       if (this.#closing) await this.#erase(spare.id);
@@ -194,7 +194,7 @@ export class Spares {
         ...(imageId === null ? {} : { imageId }),
       };
       const prepared = await prepareVm(request, { snapshot: template, mode: 'clone' }, deps);
-      const { vm, operation } = await this.#reservations.run('reserve', async () => {
+      const { vm, operation } = await this.#reservations.run(async () => {
         const reserved = reserveVm(prepared, records, this.#uncounted(), deps);
         this.#makingId = reserved.vm.id;
         await this.#operations.reserve(reserved.vm, reserved.operation);

@@ -43,9 +43,15 @@ function readBytes(request: WireRequest): Promise<Buffer> {
       reject(tooLarge());
     } else chunks.push(chunk);
   });
-  request.on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
+  let isWhole = false;
+  request.on('end', () => {
+    isWhole = true;
+    resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
+  });
   request.on('error', () => reject(aborted()));
-  request.on('close', () => reject(aborted()));
+  request.on('close', () => {
+    if (!isWhole) reject(aborted());
+  });
   return promise;
 }
 

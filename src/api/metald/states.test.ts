@@ -114,7 +114,8 @@ describe('what happens beside the API', () => {
     await bring(api, 'vm', 'RUNNING');
     api.host.end('vm', 'shutdown');
     // The removal waits until the end has been dealt with, and needs no force then.
-    while ((await stateOf(api, 'vm')) === 'RUNNING') await new Promise(setImmediate);
+    while ((await api.call('GetVmInfo', { vm_id: 'vm' })).json.state === 'VM_STATE_RUNNING')
+      await new Promise(setImmediate);
     assert.equal(await stateOf(api, 'vm'), 'SHUTDOWN');
   });
 });

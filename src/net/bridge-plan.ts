@@ -55,7 +55,13 @@ export function createBridgePlan(options: BridgePlanOptions): BridgePlan {
   }
   const tapPattern = new RegExp(`^${tapPrefix}[0-9a-f]{1,6}$`);
 
+  // A lease asks for its IPv6 address, MAC and tap in a row.
+  let last = { ipv4: '', host: 0n };
   const hostOf = (ipv4: string): bigint => {
+    if (ipv4 !== last.ipv4) last = { ipv4, host: readHost(ipv4) };
+    return last.host;
+  };
+  const readHost = (ipv4: string): bigint => {
     const { family, address } = parseAddress(ipv4);
     const host = address - network4.address;
     if (family !== 4 || !isHost(host, hostBits)) throw invalid(`${ipv4} is no host address of the network`);

@@ -39,13 +39,13 @@ export class ActivityRows<E extends string = string> {
         message: activity.message,
         meta: activity.meta ? JSON.stringify(activity.meta) : null,
       });
-      writer.run('DELETE FROM activity WHERE seq <= ?', seq - this.#kept);
+      if (seq % Math.ceil(this.#kept / 100) === 0) writer.run('DELETE FROM activity WHERE seq <= ?', seq - this.#kept);
     }, 'relaxed');
   }
 
-  /** Newest first. */
+  /** Newest first. Some more than are kept may be there: they go by the hundredth part. */
   async list(limit: number): Promise<readonly StoredActivity<E>[]> {
-    return table.select(this.#db, 'ORDER BY seq DESC LIMIT ?', limit).map((row) => ({
+    return table.select(this.#db, 'ORDER BY seq DESC LIMIT ?', Math.min(limit, this.#kept)).map((row) => ({
       id: row.id,
       createdAt: row.at,
       type: row.type,

@@ -1,4 +1,4 @@
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 /** What a change outlives once it is reported: a loss of power, or only the end of the process. */
 export type Durability = 'durable' | 'relaxed';
@@ -13,21 +13,22 @@ interface Change {
 /** SQLite's names for whether a commit waits for the disk. */
 const levels: Readonly<Record<Durability, string>> = { durable: 'FULL', relaxed: 'NORMAL' };
 
-/** The whole transaction is gone, with a change of it or with its commit. */
-class TransactionLost extends Error {}
-
 /**
  * Changes that were asked for while the event loop was busy, committed together: one wait for the disk serves all of them.
- * Each is as atomic as alone. One that fails takes nothing of the others with it.
+ * When one of them fails, or their commit does, all are taken back and each is made by itself: none takes others with it.
  */
 export class CommitQueue {
   readonly #connection: DatabaseSync;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
   #waiting: Change[] = [];
   #level: Durability = 'durable';
 
   /** The connection's commits wait for the disk. */
   constructor(connection: DatabaseSync) {
     this.#connection = connection;
+    this.#begin = connection.prepare('BEGIN IMMEDIATE');
+    this.#commit = connection.prepare('COMMIT');
   }
 
   add<T>(task: () => T, durability: Durability): Promise<T> {
@@ -44,62 +45,43 @@ export class CommitQueue {
   flush(): void {
     const changes = this.#waiting;
     this.#waiting = [];
-    if (changes.length <= 1) {
-      for (const change of changes) this.#commitAlone(change);
-      return;
-    }
+    if (changes.length > 1 && this.#commitTogether(changes)) return;
+    for (const change of changes) this.#commitAlone(change);
+  }
+
+  /** False when nothing of it was done. */
+  #commitTogether(changes: readonly Change[]): boolean {
     try {
-      this.#commitTogether(changes);
-    } catch (error) {
-      if (!(error instanceof TransactionLost)) throw error;
-      // Whichever of them it was that could not be done: the others can, each by itself.
-      for (const change of changes) this.#commitAlone(change);
+      const outcomes = this.#transact(changes);
+      for (const tell of outcomes) tell();
+      return true;
+    } catch {
+      // Who it was, and why, is found out when each is tried by itself.
+      return false;
     }
   }
 
   #commitAlone(change: Change): void {
     try {
-      this.#setLevel(change.durability);
-      this.#connection.exec('BEGIN IMMEDIATE');
-      const resolve = change.run();
-      this.#connection.exec('COMMIT');
-      resolve();
+      const [tell] = this.#transact([change]);
+      tell?.();
     } catch (error) {
-      this.#rollBack();
       change.reject(error);
     }
   }
 
-  #commitTogether(changes: readonly Change[]): void {
-    const tell: (() => void)[] = [];
+  #transact(changes: readonly Change[]): readonly (() => void)[] {
+    this.#setLevel(changes.some(({ durability }) => durability === 'durable') ? 'durable' : 'relaxed');
+    this.#begin.run();
     try {
-      this.#setLevel(changes.some(({ durability }) => durability === 'durable') ? 'durable' : 'relaxed');
-      this.#connection.exec('BEGIN IMMEDIATE');
-      for (const change of changes) tell.push(this.#runWithin(change));
-      this.#connection.exec('COMMIT');
+      const outcomes = changes.map((change) => change.run());
+      this.#commit.run();
+      return outcomes;
     } catch (error) {
-      this.#rollBack();
-      throw new TransactionLost('a commit failed', { cause: error });
+      // A full disk, for one, may have ended the transaction.
+      if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      throw error;
     }
-    for (const outcome of tell) outcome();
-  }
-
-  #runWithin(change: Change): () => void {
-    this.#connection.exec('SAVEPOINT change');
-    try {
-      const resolve = change.run();
-      this.#connection.exec('RELEASE change');
-      return resolve;
-    } catch (error) {
-      // A full disk, for one, ends the transaction as a whole.
-      if (!this.#connection.isTransaction) throw error;
-      this.#connection.exec('ROLLBACK TO change; RELEASE change');
-      return () => change.reject(error);
-    }
-  }
-
-  #rollBack(): void {
-    if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
   }
 
   #setLevel(level: Durability): void {

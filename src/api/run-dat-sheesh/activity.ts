@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Log } from '../../common/log.ts';
 import type { VmEvent } from '../../vm/model.ts';
 import type { Activity, ActivityLog } from './ports.ts';
@@ -35,7 +34,7 @@ export class ActivityRecorder {
   readonly #store: ActivityLog;
   readonly #clock: () => number;
   readonly #log: Log;
-  #written: Promise<void> = Promise.resolve();
+  #written: Promise<unknown> = Promise.resolve();
 
   constructor(store: ActivityLog, clock: () => number, log: Log) {
     this.#store = store;
@@ -45,11 +44,11 @@ export class ActivityRecorder {
 
   record(activity: NewActivity): void {
     const entry = { id: randomUUID(), createdAt: new Date(this.#clock()).toISOString(), ...activity };
-    // The reply to what is told of is written first; whoever reads the feed waits for it.
-    this.#written = this.#written
-      .then(() => nextTurn())
-      .then(() => this.#store.record(entry))
+    // Whoever reads the feed waits for it. Those that come together are written together, in order.
+    const written = this.#store
+      .record(entry)
       .catch((error: unknown) => this.#log.warn({ err: error, type: entry.type }, 'activity was not recorded'));
+    this.#written = Promise.all([this.#written, written]);
   }
 
   recordVmEvent(event: VmEvent): void {

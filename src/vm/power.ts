@@ -1,4 +1,4 @@
-import type { Serial } from '../common/concurrency.ts';
+import type { Pending, Serial } from '../common/concurrency.ts';
 import { exists } from '../common/files.ts';
 import type { EngineExit } from '../engine/engine.ts';
 import type { Operation } from '../store/vm-store.ts';

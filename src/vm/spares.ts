@@ -1,4 +1,4 @@
-import type { Serial } from '../common/concurrency.ts';
+import type { Pending, Serial } from '../common/concurrency.ts';
 import type { Egress } from '../net/network.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';

@@ -101,7 +101,7 @@ export class Power {
     }
   }
 
-  /** Writes the intent to let a VM use more, one VM at a time: two must not both be given what is left. */
+  /** Writes the intent to let a VM use more. What is left is looked at and taken at once: two must not both be given it. */
   reserve(vm: Vm, active: boolean, operation: Operation): Promise<Vm> {
     return this.#reservations.run(async () => {
       const { deps, records } = this.#operations;

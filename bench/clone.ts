@@ -37,10 +37,11 @@ export async function benchBurst(): Promise<Row[]> {
   return bursts(daemon);
 }
 
-/** Creates that find a clone which was made beforehand, beside clones made by hand. */
+/** {@link benchClone}, and creates that find a clone which was made beforehand, beside the same clones by hand. */
 export async function benchSpare(): Promise<Row[]> {
-  const { identities } = await benchTemplates();
+  const { rows, identities } = await benchTemplates();
   return [
+    ...rows,
     ...(await spares(identities, 'WAITING', 'from a waiting process', { ratio: 1 })),
     ...(await spares(identities, 'READY', 'from the ready pool', { ms: 25 })),
   ];

@@ -166,7 +166,13 @@ export function engineSuite(name: string, prepare: () => Promise<EngineHarness>)
       const statePath = await emptyState(spec);
       const refuse = () => assert.fail('not now');
       await assert.rejects(
-        engine.capture(spec.id, spec.dir, { statePath, layer: null, atRest: refuse, take: async () => {} }),
+        engine.capture(spec.id, spec.dir, {
+          memoryMiB: spec.memoryMiB,
+          statePath,
+          layer: null,
+          atRest: refuse,
+          take: async () => {},
+        }),
         /not now/,
       );
       assert.equal((await engine.observe(spec.id, spec.dir)).state, 'running');
@@ -268,7 +274,13 @@ async function captureVm(engine: Engine, spec: EngineVmSpec, below: Captured | n
     ownPages += bytes.length / memoryPageBytes;
     await file.write(bytes, 0, bytes.length, page * memoryPageBytes);
   };
-  const { pausedMicros, handOut } = await engine.capture(spec.id, spec.dir, { statePath, layer: null, atRest, take });
+  const { pausedMicros, handOut } = await engine.capture(spec.id, spec.dir, {
+    memoryMiB: spec.memoryMiB,
+    statePath,
+    layer: null,
+    atRest,
+    take,
+  });
   await handOut();
   assert.ok(pausedMicros > 0);
   return { statePath, memoryPath, ownPages, calls };

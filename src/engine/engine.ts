@@ -74,6 +74,8 @@ export interface EngineMemory {
 }
 
 export interface EngineCapture {
+  /** Size of the memory the VM was given: its process is not asked, which a guest may have got hold of. */
+  readonly memoryMiB: number;
   /** Where the state of the devices goes: an empty file the VM's process may write, in a directory it may pass. */
   readonly statePath: string;
   /** An empty qcow2 that takes the guest's writes to a disk from that instant on: what is below it changes no more. */

@@ -32,10 +32,10 @@ const ofFile = 0x2000_0000;
 export async function capture(
   qmp: QmpClient,
   pid: number,
-  { statePath, layer, atRest, take }: EngineCapture,
+  { memoryMiB, statePath, layer, atRest, take }: EngineCapture,
 ): Promise<EngineCaptured> {
   const address = await memoryAddress(qmp);
-  const pageCount = (await memoryBytes(qmp)) / memoryPageBytes;
+  const pageCount = (memoryMiB * 1024 * 1024) / memoryPageBytes;
   const { status } = (await qmp.execute('query-status')) as { status: string };
   const wasRunning = status === 'running';
   await using memory = await open(`/proc/${pid}/mem`, 'r');
@@ -67,12 +67,6 @@ async function memoryAddress(qmp: QmpClient): Promise<bigint> {
   const found = /is (0x[0-9a-f]+)/.exec(String(answer));
   if (found === null) throw new Error(`unexpected answer to gpa2hva: ${answer}`);
   return BigInt(found[1]!);
-}
-
-/** The size of that mapping. */
-async function memoryBytes(qmp: QmpClient): Promise<number> {
-  const summary = (await qmp.execute('query-memory-size-summary')) as { 'base-memory': number };
-  return summary['base-memory'];
 }
 
 /** Buffers for what is read while the VM stands still, touched beforehand: a page fault for each page would cost more. */

@@ -72,6 +72,7 @@ export const captureStep: Step<OperationContext> = {
       whileQuiet(context, () =>
         withLayerAhead(context, (layer, inPlace) =>
           deps.engine.capture(vm.id, deps.layout.run(vm.id), {
+            memoryMiB: vm.memoryMiB,
             statePath: files.state,
             layer: { disk: rootDiskName, path: layer },
             atRest: () => {

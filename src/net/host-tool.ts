@@ -1,4 +1,5 @@
 import { type CommandOptions, type CommandResult, runCommand, StartedCommand } from '../common/command.ts';
+import { Standby } from '../common/standby.ts';
 
 /** Where Debian keeps ip, nft and dnsmasq; daemons are often started without it in PATH. */
 const systemPath = '/usr/sbin:/sbin:/usr/bin:/bin';
@@ -17,56 +18,28 @@ export function runHostTool(
   return runCommand(command, args, { ...options, env: hostToolEnv() });
 }
 
-/** Milliseconds after a use until the next process is started, so that it is not in the way of whoever was served. */
-const refillMs = 100;
-
 /**
- * A host tool that reads what to do from its standard input. One process is kept waiting there: what it takes to start it
- * is no part of what it is used for.
+ * A host tool that reads what to do from its standard input. One process stands by there: what it takes to start it is no
+ * part of what it is used for.
  */
 export class WaitingTool {
-  readonly #command: string;
-  readonly #args: readonly string[];
-  #waiting: StartedCommand | null = null;
-  #refill: NodeJS.Timeout | null = null;
-  #isClosed = false;
+  readonly #standby: Standby<StartedCommand>;
 
   constructor(command: string, args: readonly string[]) {
-    this.#command = command;
-    this.#args = args;
+    this.#standby = new Standby({
+      start: () => new StartedCommand(command, args, { env: hostToolEnv() }).unref(),
+      hasEnded: (tool) => tool.hasEnded,
+      // Without anything to do it ends.
+      dismiss: (tool) => void tool.finish().catch(() => {}),
+    });
   }
 
   /** Rejects with CommandError unless it exits 0. */
   async run(input: string): Promise<CommandResult> {
-    const waiting = this.#take();
-    const started = waiting === null || waiting.hasEnded ? this.#start() : waiting;
-    if (!this.#isClosed) this.#refillSoon();
-    return started.finish(input);
+    return (await this.#standby.take()).finish(input);
   }
 
   close(): void {
-    this.#isClosed = true;
-    if (this.#refill !== null) clearTimeout(this.#refill);
-    // Without anything to do it ends.
-    void this.#take()
-      ?.finish()
-      .catch(() => {});
-  }
-
-  #start(): StartedCommand {
-    return new StartedCommand(this.#command, this.#args, { env: hostToolEnv() });
-  }
-
-  #take(): StartedCommand | null {
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    return waiting;
-  }
-
-  #refillSoon(): void {
-    this.#refill ??= setTimeout(() => {
-      this.#refill = null;
-      this.#waiting ??= this.#start().unref();
-    }, refillMs).unref();
+    this.#standby.close();
   }
 }

@@ -1,14 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { Standby } from '../../common/standby.ts';
 import type { EngineMemory, EngineVmSpec } from '../engine.ts';
 import { memoryDescriptor, stateDescriptor, tapDescriptors } from './qemu-args.ts';
 import { vmFiles } from './vm-files.ts';
 
 const launcher = fileURLToPath(new URL('launch.pl', import.meta.url));
-
-/** Milliseconds after a launch until the next launcher is started, so that it is not in the way of the VM's start. */
-const refillMs = 100;
 
 export interface LaunchOptions {
   readonly spec: Pick<EngineVmSpec, 'id' | 'dir' | 'uid' | 'nics'>;
@@ -32,52 +30,24 @@ type Launcher = ChildProcess & { readonly stdin: Writable & { unref?(): void } }
 /**
  * Starts VMs' processes, each in a session of its own, so that it outlives this one. It enters its cgroups and gets its
  * sockets, taps and logs (see launch.pl), then gives up its privileges for good and becomes QEMU, always with the child's
- * pid. One launcher is kept waiting: what it takes to start it is no part of a VM's start.
+ * pid. One launcher stands by: what it takes to start it is no part of a VM's start.
  */
 export class Launchers {
-  #waiting: Launcher | null = null;
-  #refill: NodeJS.Timeout | null = null;
-  #isClosed = false;
+  readonly #standby = new Standby<Launcher>({
+    start: startLauncher,
+    hasEnded: ({ exitCode, signalCode }) => exitCode !== null || signalCode !== null,
+    // Without anything to do it ends.
+    dismiss: ({ stdin }) => stdin.end(),
+  });
 
   async launch(options: LaunchOptions): Promise<ChildProcess> {
-    const child = this.#take() ?? (await startLauncher());
+    const child = await this.#standby.take();
     child.stdin.end(`${launcherArgs(options).join('\0')}\0\n`);
-    this.#refillSoon();
     return child;
   }
 
   close(): void {
-    this.#isClosed = true;
-    if (this.#refill !== null) clearTimeout(this.#refill);
-    this.#take()?.stdin.end();
-  }
-
-  #take(): Launcher | null {
-    const child = this.#waiting;
-    this.#waiting = null;
-    return child;
-  }
-
-  #refillSoon(): void {
-    if (this.#isClosed) return;
-    this.#refill ??= setTimeout(() => {
-      this.#refill = null;
-      if (this.#waiting === null) void this.#keepOne();
-    }, refillMs).unref();
-  }
-
-  async #keepOne(): Promise<void> {
-    // Without one the next launch starts its own, and meets what is wrong.
-    const child = await startLauncher().catch(() => null);
-    if (child === null) return;
-    if (this.#isClosed || this.#waiting !== null) {
-      child.stdin.end();
-      return;
-    }
-    this.#waiting = child;
-    child.once('exit', () => {
-      if (this.#waiting === child) this.#waiting = null;
-    });
+    this.#standby.close();
   }
 }
 

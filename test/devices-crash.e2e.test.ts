@@ -3,7 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { directoryStep, diskStep } from '../src/vm/steps/files.ts';
-import { detachStep, launchStep, networkStep } from '../src/vm/steps/host.ts';
+import { networkStep, removeNetworkStep } from '../src/vm/steps/network.ts';
+import { launchStep } from '../src/vm/steps/process.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { noTraces, traces } from './support/leftovers.ts';
 
@@ -102,7 +103,7 @@ describe('a VM with two disks and two interfaces, and a daemon that is killed', 
   });
 
   it('is gone when the daemon dies while its interfaces are still there', async () => {
-    await dieAt(`remove.${detachStep.name}.before`, 'DeleteVm', { vm_id: id, force: true });
+    await dieAt(`remove.${removeNetworkStep.name}.before`, 'DeleteVm', { vm_id: id, force: true });
     assert.deepEqual(await traces(daemon.home), noTraces);
   });
 });

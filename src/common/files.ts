@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { access, type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
-/** Makes the names in a directory durable, or the content of a file. */
-export async function syncDirectory(path: string): Promise<void> {
+/** Makes the content of a file durable, or the names in a directory. */
+export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();
@@ -17,7 +17,7 @@ export async function syncDirectory(path: string): Promise<void> {
  * for all of them instead of once for each.
  */
 export async function syncAll(paths: readonly string[]): Promise<void> {
-  await Promise.all(paths.map(syncDirectory));
+  await Promise.all(paths.map(syncPath));
 }
 
 /** Replaces a file so that a reader, or a crash, sees the old content or the new and nothing between. */
@@ -36,7 +36,7 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncDirectory(dirname(path));
+  await syncPath(dirname(path));
 }
 
 /** Removes what {@link writeFileAtomic} leaves in a directory when the process is killed. Nobody may be writing there. */

@@ -125,6 +125,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
       parkAfterSeconds: config['parking.idle_seconds'],
     },
     admission: new Admission(config['engine.concurrent_boots'] || availableParallelism()),
+    captures: new Admission(1),
     log: log.child({ room: 'vm' }),
   });
   const service = vms;

@@ -4,7 +4,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from '../common/command.ts';
-import { syncDirectory, writeFileAtomic } from '../common/files.ts';
+import { syncPath, writeFileAtomic } from '../common/files.ts';
 import { describeFile } from './accept.ts';
 import type { BuildContext } from './build-context.ts';
 import { makeFilesystem } from './build-filesystem.ts';
@@ -77,7 +77,7 @@ async function build(recipe: Recipe, target: string, signal: AbortSignal, report
     report('publish', `${Math.round(manifest.rootfs.bytes / 1024 / 1024)} MiB`);
     await writeFileAtomic(join(out, 'image.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     await rename(out, target);
-    await syncDirectory(dirname(target));
+    await syncPath(dirname(target));
   } finally {
     await removeTree(work);
   }

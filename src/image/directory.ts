@@ -6,7 +6,7 @@
 
 import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory } from '../common/files.ts';
+import { syncPath } from '../common/files.ts';
 import type { ImagePart } from './accept.ts';
 import { type ImageManifest, type ImageRecord, writeImageManifest } from './records.ts';
 import { isTemporary } from './temporary.ts';
@@ -23,7 +23,7 @@ export async function publishParts(
   for (const [part, path] of staged) await rename(path, readyPath(dir, part, record[part]!.sha256));
   await writeImageManifest(dir, record);
   for (const part of staged.keys()) await place(dir, part, record[part]!.sha256);
-  await syncDirectory(dir);
+  await syncPath(dir);
 }
 
 /** Makes the directory agree with its manifest, and removes what uploads left. */
@@ -33,7 +33,7 @@ export async function recoverDirectory(dir: string, manifest: ImageManifest): Pr
     if (part !== undefined) await place(dir, part, manifest[part]!.sha256);
     else if (isTemporary(name) || name.endsWith('.ready')) await rm(join(dir, name));
   }
-  await syncDirectory(dir);
+  await syncPath(dir);
 }
 
 /** Parts whose file is there with the size the manifest gives. */

@@ -3,7 +3,7 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Serial } from '../common/concurrency.ts';
-import { syncDirectory, writeFileAtomic } from '../common/files.ts';
+import { syncPath, writeFileAtomic } from '../common/files.ts';
 import { temporaryName } from './temporary.ts';
 
 export interface InitrdSource {
@@ -63,7 +63,7 @@ export class Initrds {
     } finally {
       await rm(temporary, { force: true });
     }
-    await syncDirectory(join(path, '..'));
+    await syncPath(join(path, '..'));
     await writeFileAtomic(keyPath, key);
   }
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
-import { syncDirectory } from '../common/files.ts';
+import { syncPath } from '../common/files.ts';
 import type { Log } from '../common/log.ts';
 import { acceptFile, type ImagePart } from './accept.ts';
 import { readBundle } from './bundle.ts';
@@ -94,7 +94,7 @@ export class DirectoryImageStore implements ImageStore {
     const { name, description } = input;
     const record: ImageRecord = { id, name, description, createdAt: now(), kernel: null, rootfs: null, directory };
     await writeImageManifest(this.#dir(record), record);
-    await syncDirectory(this.#options.root);
+    await syncPath(this.#options.root);
     await this.#options.records.insert(record);
     this.#images.set(id, record);
     return this.#view(record);
@@ -174,7 +174,7 @@ export class DirectoryImageStore implements ImageStore {
         this.#images.set(id, record);
         throw error;
       }
-      await syncDirectory(this.#options.root);
+      await syncPath(this.#options.root);
       if (this.#defaultId === id) this.#defaultId = null;
       this.#initrds.forget(dir);
       await this.#options.records.delete(id);

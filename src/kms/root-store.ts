@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists, syncDirectory, writeFileAtomic } from '../common/files.ts';
+import { exists, syncPath, writeFileAtomic } from '../common/files.ts';
 import { createRoot, type KmsRoot, parseRoot, serializeRoot } from './root.ts';
 import { type PassphraseSealing, SealError, type Sealing, seal, unseal } from './sealed.ts';
 
@@ -65,7 +65,7 @@ export class RootStore {
     } finally {
       await rm(whole, { force: true });
     }
-    await syncDirectory(this.#directory);
+    await syncPath(this.#directory);
     return root;
   }
 }

@@ -67,6 +67,8 @@ export interface VmDependencies {
   readonly settings: VmSettings;
   /** Boots and restores at a time. */
   readonly admission: Admission;
+  /** Captures at a time: one, for they copy memory aside. Those that wait hold no guest meanwhile. */
+  readonly captures: Admission;
   readonly log: Log;
 }
 

@@ -6,8 +6,8 @@ import type { StartMode, Vm } from './model.ts';
 import { makesFiles, type Plan, removePlan } from './plans.ts';
 import type { Records } from './records.ts';
 import { NotUndoneError, runSteps, stepsOf } from './run-steps.ts';
-import { renewAgainStep, renewStep } from './steps/clone.ts';
-import { guestStep } from './steps/host.ts';
+import { hygieneStep, secondHygieneStep } from './steps/clone.ts';
+import { guestStep } from './steps/guest.ts';
 
 /**
  * The life of one operation: intent into the journal, steps, outcome. The record in memory follows the store, never the
@@ -109,7 +109,7 @@ export class Operations {
     const context = this.context(vm, operation, hurry);
     const run = () => runSteps(operation.kind, plan, context, this.deps.log);
     const steps = stepsOf(plan);
-    const isStart = [guestStep, renewStep, renewAgainStep].some((step) => steps.includes(step));
+    const isStart = [guestStep, hygieneStep, secondHygieneStep].some((step) => steps.includes(step));
     const timings = isStart ? await this.#admitted(vm, run) : await run();
     const totalMicros = Math.round((performance.now() - started) * 1000);
     this.deps.log.info({ vm: vm.id, operation: operation.kind, totalMicros, steps: timings }, 'operation done');

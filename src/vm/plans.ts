@@ -4,19 +4,19 @@ import type { Operation } from '../store/vm-store.ts';
 import type { OperationContext } from './context.ts';
 import type { Parallel, Step } from './run-steps.ts';
 import {
-  closedNetworkStep,
   continueStep,
-  egressStep,
   growStep,
+  hygieneStep,
   loadStep,
   pauseStep,
-  prepareStep,
-  renewAgainStep,
-  renewStep,
+  secondHygieneStep,
+  spawnStep,
 } from './steps/clone.ts';
 import { directoryStep, diskStep, initrdStep, removeFilesStep, syncStep } from './steps/files.ts';
-import { detachStep, endStep, guestStep, launchStep, networkStep, shutdownStep } from './steps/host.ts';
-import { captureStep, newLayerStep, publishStep } from './steps/snapshot.ts';
+import { guestStep } from './steps/guest.ts';
+import { closedNetworkStep, egressStep, networkStep, removeNetworkStep } from './steps/network.ts';
+import { endStep, launchStep, shutdownStep } from './steps/process.ts';
+import { captureStep, layerStep, publishStep } from './steps/snapshot.ts';
 
 export type Plan = readonly (Step<OperationContext> | Parallel<OperationContext>)[];
 type Steps = readonly Step<OperationContext>[];
@@ -35,19 +35,19 @@ export const bootPlan: Plan = [
 /** A new VM that goes on from captured memory. */
 export const clonePlan: Plan = [
   { branches: [[directoryStep, diskStep], [networkStep]] },
-  { branches: [[syncStep], [prepareStep, loadStep, continueStep, growStep, renewStep]] },
+  { branches: [[syncStep], [spawnStep, loadStep, continueStep, growStep, hygieneStep]] },
 ];
 
-const standBy: Plan = [{ branches: [[directoryStep, diskStep], [closedNetworkStep]] }, syncStep, prepareStep];
+const standBy: Plan = [{ branches: [[directoryStep, diskStep], [closedNetworkStep]] }, syncStep, spawnStep];
 
 /** As far as a VM can be brought before it is known what it will be; the rest is {@link claimWaitingPlan}. */
 export const waitingPlan: Plan = [...standBy, egressStep];
 /** The guest has its own egress before it is anybody's: nobody can use it before the operation ends. */
-export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, continueStep, growStep, renewStep]] }];
+export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, continueStep, growStep, hygieneStep]] }];
 
 /** Restored and at rest already; the rest is {@link claimReadyPlan}. */
-export const readyPlan: Plan = [...standBy, loadStep, continueStep, renewStep, pauseStep, egressStep];
-export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, renewAgainStep]] }];
+export const readyPlan: Plan = [...standBy, loadStep, continueStep, hygieneStep, pauseStep, egressStep];
+export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, secondHygieneStep]] }];
 
 /** Whether the operation makes the VM's files: the journal says which layer its disk begins with. */
 export function makesFiles({ detail }: Operation): boolean {
@@ -59,8 +59,8 @@ export function startPlanOf(operation: Operation): Steps {
   return makesFiles(operation) ? [...createPlan, ...startPlan] : startPlan;
 }
 
-export const stopPlan: Steps = [shutdownStep, endStep, detachStep];
+export const stopPlan: Steps = [shutdownStep, endStep, removeNetworkStep];
 
-export const removePlan: Steps = [endStep, detachStep, removeFilesStep];
+export const removePlan: Steps = [endStep, removeNetworkStep, removeFilesStep];
 
-export const snapshotPlan: Steps = [newLayerStep, captureStep, publishStep];
+export const snapshotPlan: Steps = [layerStep, captureStep, publishStep];

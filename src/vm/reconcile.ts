@@ -5,7 +5,7 @@ import type { Vm } from './model.ts';
 import { observedRecord, type Seen } from './observed.ts';
 import type { Operations } from './operations.ts';
 import type { Parking } from './parking.ts';
-import { networksOf } from './steps/host.ts';
+import { networksOf } from './steps/network.ts';
 
 /** Milliseconds between looks at the disk while VMs are held for lack of space. */
 const spaceCheckMs = 5000;

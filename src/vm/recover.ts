@@ -10,7 +10,7 @@ import { notStarted, notUndone, type Operations, stoppedNow } from './operations
 import type { Parking } from './parking.ts';
 import { createPlan, removePlan, snapshotPlan, startPlan, startPlanOf, stopPlan } from './plans.ts';
 import { finishSteps, undoSteps } from './run-steps.ts';
-import { detachNetworks, networksOf } from './steps/host.ts';
+import { detachNetworks, networksOf } from './steps/network.ts';
 
 /** VMs settled at a time: most of it is waiting, for disks and for processes that do not answer. */
 const concurrency = 8;

@@ -6,6 +6,10 @@ import type { Log } from '../common/log.ts';
  * when the other, or itself, was cut off half-way by a crash.
  */
 export interface Step<C> {
+  /**
+   * As in logs, failpoints and benchmarks, never in the journal. Its constant is called the same, with a word before it where
+   * several steps share a name: no plan has two of them.
+   */
   readonly name: string;
   /** False leaves the step out; default true. */
   needed?(context: C): boolean;

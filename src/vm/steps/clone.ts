@@ -7,7 +7,8 @@ import type { OperationContext, VmDependencies } from '../context.ts';
 import { readLogTail } from '../log-tail.ts';
 import type { Renewal, Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
-import { engineSpec, identityOf, launchStep, networkStep, networksOf } from './host.ts';
+import { identityOf } from './guest.ts';
+import { engineSpec, launchStep } from './process.ts';
 
 /** Milliseconds that a clone's first answer may take; it has nothing to boot. */
 const answerMs = 30_000;
@@ -25,7 +26,7 @@ export function shapeOf(deps: VmDependencies, vm: Pick<Vm, 'cpus' | 'memoryMiB'>
 }
 
 /** The VM's process, with the memory mapped, waiting. */
-export const prepareStep: Step<OperationContext> = {
+export const spawnStep: Step<OperationContext> = {
   name: 'spawn',
   async run({ deps, live, vm, detail }) {
     const [spec, fingerprint] = await Promise.all([engineSpec(deps, vm), deps.engine.fingerprint(shapeOf(deps, vm))]);
@@ -54,10 +55,10 @@ export const growStep: Step<OperationContext> = {
 };
 
 /** Makes the copy a machine of its own, before anybody may use it. */
-export const renewStep: Step<OperationContext> = { name: 'hygiene', run: (context) => renew(context, {}) };
+export const hygieneStep: Step<OperationContext> = { name: 'hygiene', run: (context) => renew(context, {}) };
 
 /** Likewise for a copy that was made a machine of its own before: its addresses are its own since then. */
-export const renewAgainStep: Step<OperationContext> = {
+export const secondHygieneStep: Step<OperationContext> = {
   name: 'hygiene',
   run: (context) => renew(context, { network: null, furtherNetworks: [], keepNetwork: true }),
 };
@@ -85,23 +86,6 @@ async function renew(context: OperationContext, change: Partial<GuestIdentity>):
 export const pauseStep: Step<OperationContext> = {
   name: 'pause',
   run: ({ deps, vm }) => deps.engine.pause(vm.id, deps.layout.run(vm.id)),
-};
-
-/** A network without a way out: of what runs while a VM is nobody's, nothing leaves it. */
-export const closedNetworkStep: Step<OperationContext> = {
-  name: 'network',
-  async run({ deps, vm }) {
-    const egress = { outbound: false, allow: [] };
-    for (const nic of networksOf(vm)) await deps.network.attach({ ...nic, egress });
-  },
-  undo: networkStep.undo!,
-};
-
-/** The VM's own egress, unless it has that already. */
-export const egressStep: Step<OperationContext> = {
-  name: 'egress',
-  needed: ({ detail }) => detail.egressIsSet !== 1,
-  run: networkStep.run,
 };
 
 function isLarger({ vm, detail }: OperationContext): boolean {

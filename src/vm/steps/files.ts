@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { chmod, chown, link, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
-import { exists, linkOnce, syncAll, syncDirectory } from '../../common/files.ts';
+import { exists, linkOnce, syncAll, syncPath } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import { linkMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
@@ -144,7 +144,7 @@ export const removeFilesStep: Step<OperationContext> = {
   name: 'files',
   async run({ deps: { layout }, vm }) {
     await rm(layout.dir(vm.id), { recursive: true, force: true });
-    await syncDirectory(layout.vmsRoot);
+    await syncPath(layout.vmsRoot);
   },
   async check({ deps: { layout }, vm }) {
     return !(await exists(layout.dir(vm.id)));

@@ -1,11 +1,9 @@
 import { chmod, chown, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Serial } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import { failpoint } from '../../common/failpoint.ts';
-import { exists, linkOnce, syncDirectory } from '../../common/files.ts';
+import { exists, linkOnce, syncPath } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
-import type { Engine } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
 import {
@@ -22,14 +20,11 @@ import type { Step } from '../run-steps.ts';
 import { shapeOf } from './clone.ts';
 import { isDiskFile } from './files.ts';
 
-/** Captures copy memory aside: one at a time. Those that wait hold no guest meanwhile. */
-const captures = new Serial<Engine>();
-
 /** Longest time the guest's writes are held; it lets go by itself after that. */
 const maxFreezeMs = 10_000;
 
 /** An empty layer that will take the VM's writes from the snapshot on. */
-export const newLayerStep: Step<OperationContext> = {
+export const layerStep: Step<OperationContext> = {
   name: 'layer',
   async run({ deps: { layout }, vm, detail }) {
     await createOverlay({
@@ -68,7 +63,7 @@ export const captureStep: Step<OperationContext> = {
     // Here, where nobody waits for it: a guest may take as long as its writes, or its malice, let it.
     await guestOf(context).sync();
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
-    const { pausedMicros, handOut } = await captures.run(deps.engine, () =>
+    const { pausedMicros, handOut } = await deps.captures.run(() =>
       whileQuiet(context, () =>
         withLayerAhead(context, (layer, inPlace) =>
           deps.engine.capture(vm.id, deps.layout.run(vm.id), {
@@ -170,9 +165,9 @@ export const publishStep: Step<OperationContext> = {
     }
     const capture = layout.capture(vm.id);
     if (await hasMemory(capture)) await moveFiles(capture, temporary);
-    await syncDirectory(temporary);
+    await syncPath(temporary);
     await rename(temporary, target);
-    await syncDirectory(layout.snapshotsRoot);
+    await syncPath(layout.snapshotsRoot);
   },
   async undo({ deps: { layout }, detail }) {
     const target = layout.snapshot(String(detail.snapshotId));

@@ -125,6 +125,7 @@ export class FakeHost {
         },
       },
       admission: new Admission(2),
+      captures: new Admission(1),
       log: pino({ level: 'silent' }),
     };
   }

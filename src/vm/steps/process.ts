@@ -1,70 +1,22 @@
-import { randomBytes } from 'node:crypto';
+/** The steps of a VM's process: its start and its end. */
+
 import { join } from 'node:path';
 import { BerthError } from '../../common/errors.ts';
 import type { EngineDisk, EngineVmSpec } from '../../engine/engine.ts';
-import type { GuestIdentity } from '../../guest/guest.ts';
-import type { Network, VmNetwork } from '../../net/network.ts';
 import { forgetMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext, VmDependencies } from '../context.ts';
 import { kernelArgs, machineFor } from '../kernel-args.ts';
 import { dataDiskName, rootDiskName, type VmLayout } from '../layout.ts';
-import { readLogTail } from '../log-tail.ts';
 import { readManifest } from '../manifest.ts';
-import type { DataDisk, Vm, VmNic } from '../model.ts';
+import type { DataDisk, Vm } from '../model.ts';
 import type { Step } from '../run-steps.ts';
+import { networksOf } from './network.ts';
 
 /**
  * Hundredths of a CPU that a VM's process has for its devices, beside what its vCPUs have: out of theirs, a guest that
  * computes and writes at the same time would stand still for the rest of each period.
  */
 const devicesCpuPercent = 50;
-
-/** What the network is asked for: one entry for each of the VM's interfaces, in their order. */
-export function networksOf(vm: Vm): readonly VmNetwork[] {
-  const addresses = vm.nics.map(addressesInUse);
-  return vm.nics.map(({ addresses: lease, families, rxLimit, txLimit }, index) => ({
-    vmId: vm.id,
-    tap: lease.tap,
-    mac: lease.mac,
-    ipv4: lease.ipv4,
-    ipv6: lease.ipv6,
-    uid: vm.uid,
-    egress: vm.egress,
-    families,
-    otherAddresses: addresses.toSpliced(index, 1).flat(),
-    rxLimit,
-    txLimit,
-  }));
-}
-
-function addressesInUse({ families, addresses: { ipv4, ipv6 } }: VmNic): readonly string[] {
-  return [...(families === 'ipv6' ? [] : [ipv4]), ...(families === 'ipv4' || ipv6 === null ? [] : [ipv6])];
-}
-
-/** Takes all of a VM's interfaces away: each is tried, whatever became of the others. */
-export async function detachNetworks(network: Network, vm: Vm): Promise<void> {
-  const failures: unknown[] = [];
-  for (const nic of networksOf(vm)) await network.detach(nic).catch((error: unknown) => failures.push(error));
-  if (failures.length > 0) throw failures[0];
-}
-
-/** Rules and taps on the host. */
-export const networkStep: Step<OperationContext> = {
-  name: 'network',
-  async run({ deps, vm }) {
-    for (const nic of networksOf(vm)) await deps.network.attach(nic);
-  },
-  undo: ({ deps, vm }) => detachNetworks(deps.network, vm),
-};
-
-export const detachStep: Step<OperationContext> = {
-  name: 'network',
-  run: ({ deps, vm }) => detachNetworks(deps.network, vm),
-  async check({ deps, vm }) {
-    for (const nic of networksOf(vm)) if (await deps.network.attached(nic)) return false;
-    return true;
-  },
-};
 
 /** The VM's process. */
 export const launchStep: Step<OperationContext> = {
@@ -95,28 +47,6 @@ export const endStep: Step<OperationContext> = {
     live.release(vm.id);
     await deps.engine.destroy(vm.id, deps.layout.run(vm.id));
     await forgetMemory(deps.layout.dir(vm.id));
-  },
-};
-
-/** Waits for the guest's first answer and makes it the machine it is to be. */
-export const guestStep: Step<OperationContext> = {
-  name: 'guest',
-  needed: ({ vm }) => vm.guestChannel === 'required',
-  async run({ deps, live, vm }) {
-    const running = live.get(vm.id);
-    if (!running) throw new BerthError('boot_failed', { reason: 'its process ended' });
-    try {
-      await running.guest.ready(deps.settings.bootTimeoutMs, running.ended);
-      await running.guest.configure(firstIdentityOf(deps, vm));
-    } catch (error) {
-      // The console goes with the VM's directory, so its last lines are kept for the operator.
-      const console = await readLogTail(deps.engine.consoleLog(deps.layout.run(vm.id)), 30);
-      deps.log.warn({ err: error, vm: vm.id, console: console.lines }, 'a guest did not come up');
-      const reason = running.ended.aborted
-        ? 'its process ended before the guest answered'
-        : 'the guest did not answer in time';
-      throw new BerthError('boot_failed', { reason }, error);
-    }
   },
 };
 
@@ -226,42 +156,4 @@ function dataDisk(layout: VmLayout, vm: Vm, { name, readOnly, asset }: DataDisk,
     readOnly,
     serial: name,
   };
-}
-
-/** What a VM's guest is told of itself. The way out is through the first interface. */
-export function identityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
-  const { plan } = deps.network;
-  const [first, ...further] = vm.nics.map(({ addresses: { mac, ipv4, ipv6 }, families, nameservers }, index) => {
-    const [has4, has6] = [families !== 'ipv6', families !== 'ipv4' && ipv6 !== null && plan.prefix6 !== null];
-    return {
-      mac,
-      ipv4: has4 ? `${ipv4}/${plan.prefix4}` : null,
-      gateway4: has4 && index === 0 ? plan.gateway4 : null,
-      ipv6: has6 ? `${ipv6}/${plan.prefix6}` : null,
-      gateway6: has6 && index === 0 ? plan.gateway6 : null,
-      nameservers: nameservers ?? plan.nameservers,
-    };
-  });
-  return {
-    hostname: hostnameOf(vm.name),
-    unixTimeMs: Date.now(),
-    entropy: randomBytes(64),
-    network: first ?? null,
-    furtherNetworks: further,
-  };
-}
-
-/** What a guest that has booted is told: at the VM's first start whatever the image has of a machine's own is made anew. */
-function firstIdentityOf(deps: VmDependencies, vm: Vm): GuestIdentity {
-  const identity = { ...identityOf(deps, vm), renew: vm.startedAt === null };
-  if (!vm.hidden || identity.network === null) return identity;
-  // It becomes a template: what has no addresses has none to be taken away from each of its clones.
-  const network = { ...identity.network, ipv4: null, gateway4: null, ipv6: null, gateway6: null };
-  return { ...identity, network };
-}
-
-/** A VM's name as the name of a machine: letters, digits, dots and dashes, at most 63 of them. */
-function hostnameOf(name: string): string {
-  const host = name.replaceAll(/[^A-Za-z0-9.-]+/g, '-').slice(0, 63);
-  return /^[.-]*$/.test(host) ? 'vm' : host;
 }

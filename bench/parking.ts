@@ -2,7 +2,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '../src/common/errors.ts';
 import { processCpuMicros } from '../src/engine/qemu/usage.ts';
-import type { CreateVm } from '../src/vm/model.ts';
+import type { CreateVm } from '../src/vm/request.ts';
 import { openTestHost } from '../test/support/service.ts';
 import { startBareVm } from './bare-qemu.ts';
 import { imageFiles } from './guest.ts';

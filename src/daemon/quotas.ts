@@ -1,6 +1,6 @@
 import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
-import type { Quotas } from '../vm/model.ts';
+import type { Quotas } from '../vm/quotas.ts';
 import type { Config } from './settings.ts';
 
 const bytesPerMiB = 1024 * 1024;

@@ -1,7 +1,17 @@
 /** The typed calls that API folders make. This is the only door through which a VM is changed. */
 
 import type { GuestClient } from '../guest/guest.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmUsage } from './model.ts';
+import type { Snapshot, TemplateShape, Vm, VmEvent } from './model.ts';
+import type { Quotas } from './quotas.ts';
+import type { CreateVm } from './request.ts';
+import type { VmUsage } from './usage.ts';
+
+export interface StopOptions {
+  /** Milliseconds the guest has to end by itself before the power button, and again before it is killed. */
+  readonly graceMs?: number;
+  /** Kill at once. */
+  readonly force?: boolean;
+}
 
 export interface VmService {
   readonly quotas: Quotas;

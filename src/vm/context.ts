@@ -10,7 +10,8 @@ import type { Operation, VmStore } from '../store/vm-store.ts';
 import type { Assets } from './assets.ts';
 import type { VmLayout } from './layout.ts';
 import type { LiveVms } from './live.ts';
-import type { Quotas, Renewal, Vm } from './model.ts';
+import type { Renewal, Vm } from './model.ts';
+import type { Quotas } from './quotas.ts';
 
 export interface VmSettings {
   readonly quotas: Quotas;

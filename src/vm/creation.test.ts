@@ -5,7 +5,9 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
 import type { VmSettings } from './context.ts';
-import type { CreateVm, Quotas, TemplateShape, VmEvent } from './model.ts';
+import type { TemplateShape, VmEvent } from './model.ts';
+import type { Quotas } from './quotas.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
 

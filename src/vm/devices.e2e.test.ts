@@ -9,7 +9,8 @@ import { after, before, describe, it } from 'node:test';
 import { eventually } from '../../test/support/eventually.ts';
 import { openTestHost } from '../../test/support/service.ts';
 import { findBuiltImage } from '../image/build.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { Vm } from './model.ts';
+import type { CreateVm } from './request.ts';
 
 type TestHost = Awaited<ReturnType<typeof openTestHost>>;
 

@@ -5,7 +5,8 @@ import { createBridgePlan } from '../net/bridge-plan.ts';
 import { createUserNetwork } from '../net/user-network.ts';
 import { allocateNics, allocateUid, withCurrentLeases } from './leases.ts';
 import { Ledger } from './ledger.ts';
-import type { CreateNic, Vm } from './model.ts';
+import type { Vm } from './model.ts';
+import type { CreateNic } from './request.ts';
 import { sampleVm } from './testing/sample-vm.ts';
 
 const options = { bridge: 'berth0', address4: '10.9.0.1/29', address6: 'fd00::1/64', resolver: false };

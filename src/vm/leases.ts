@@ -3,7 +3,8 @@ import { canonicalAddress, parseAddress } from '../net/cidr.ts';
 import type { NetworkPlan } from '../net/network.ts';
 import { checkRateLimit } from '../net/rate-limit.ts';
 import { ipv4Number, type Ledger, partsOf } from './ledger.ts';
-import type { CreateNic, RateLimit, StaticAddress, Vm, VmAddresses, VmNic } from './model.ts';
+import type { RateLimit, Vm, VmAddresses, VmNic } from './model.ts';
+import type { CreateNic, StaticAddress } from './request.ts';
 
 /** How many uids a daemon hands out, from its base on. */
 export const uidCount = 10_000;

@@ -146,86 +146,6 @@ export interface Vm {
   readonly apiRecord: string | null;
 }
 
-export interface CreateNic {
-  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
-  readonly name: string;
-  /** Unicast, any case; omitted: made by the host. Throws `conflict` when another VM has it. */
-  readonly mac?: string;
-  /** Default `dual`, which is IPv4 alone on a host without IPv6. */
-  readonly families?: IpFamilies;
-  /**
-   * Omitted: chosen by the host. It must be a free address of the host's network, with its prefix and gateway where those
-   * are given: `invalid_argument` or `conflict` otherwise.
-   */
-  readonly ipv4?: StaticAddress;
-  readonly ipv6?: StaticAddress;
-  /** At most 8 addresses. Omitted: the host's resolver. */
-  readonly nameservers?: readonly string[];
-  readonly rxLimit?: RateLimit;
-  readonly txLimit?: RateLimit;
-}
-
-export interface StaticAddress {
-  readonly address: string;
-  readonly prefix?: number;
-  readonly gateway?: string;
-}
-
-export interface CreateDisk {
-  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
-  readonly name: string;
-  /** Absolute path of a file in an asset directory; or the id or name of an image, for its root file system. */
-  readonly source: { readonly asset: string } | { readonly image: string };
-  /** Default false: a private layer over the source takes what is written. */
-  readonly readOnly?: boolean;
-  /** The disk the guest sees first. Exactly one with `boot`; none otherwise, where it is the image's or snapshot's. */
-  readonly root?: boolean;
-  /** Virtual size; smaller than the source is raised to it; omitted, or for a disk that is only read: the source's. */
-  readonly sizeMiB?: number;
-}
-
-export interface CreateVm {
-  readonly id?: string;
-  readonly name?: string;
-  readonly tenant?: string;
-  /** Whole number, at least 1. */
-  readonly cpus: number;
-  readonly memoryMiB: number;
-  /** Virtual size of the root disk; smaller than the image's rootfs is raised to it; omitted: the configured default. */
-  readonly diskMiB?: number;
-  /** Omitted: the snapshot's image, else the default image. */
-  readonly imageId?: string;
-  readonly snapshotId?: string;
-  /** Whether to go on from the snapshot's memory, where it has any, instead of booting from its disk; default true. */
-  readonly restoreMemory?: boolean;
-  /**
-   * A kernel of the creator's instead of an image or snapshot: absolute paths of files in asset directories. Needs a disk
-   * with `root`.
-   */
-  readonly boot?: { readonly kernel: string; readonly initrd?: string };
-  /** Printable ASCII, at most 1024 bytes. */
-  readonly kernelArgs?: string;
-  /** Default `required`; `boot` needs `optional`. */
-  readonly guestChannel?: GuestChannel;
-  /** At most 8. */
-  readonly disks?: readonly CreateDisk[];
-  /** At most 8; omitted or empty: one, `eth0`. */
-  readonly nics?: readonly CreateNic[];
-  readonly egress: Egress;
-  /** At most 64 pairs; keys of 1 to 256 bytes, values of at most 4096. */
-  readonly labels?: Readonly<Record<string, string>>;
-  /** 1 to 64 letters, digits, `.`, `-` or `_`. */
-  readonly consoleFile?: string;
-  /** At most 64 KiB. */
-  readonly apiRecord?: string;
-  /** Whole seconds, at most a day; 0: never; null or omitted: as the host is configured. */
-  readonly parkAfterSeconds?: number | null;
-  /** False leaves the VM in `created`, which has no files yet; default true. */
-  readonly start?: boolean;
-  /** See {@link Vm.hidden}; default false. */
-  readonly hidden?: boolean;
-}
-
 /** The combination that one template serves. */
 export interface TemplateShape {
   readonly imageId: string;
@@ -244,13 +164,6 @@ export interface Snapshot {
   readonly cpus: number;
   readonly memoryMiB: number;
   readonly diskMiB: number;
-}
-
-export interface StopOptions {
-  /** Milliseconds the guest has to end by itself before the power button, and again before it is killed. */
-  readonly graceMs?: number;
-  /** Kill at once. */
-  readonly force?: boolean;
 }
 
 /** Something that happened, for activity feeds and watchers. Texts carry no secrets. */
@@ -272,58 +185,4 @@ export interface VmEvent {
   /** Owner of the VM, or of the snapshot. */
   readonly tenant: string;
   readonly snapshotId?: string;
-}
-
-/** What a VM uses now and has used since its start. */
-export interface VmUsage {
-  readonly pid: number;
-  /** CPU time of its process. */
-  readonly cpuMicros: number;
-  /** Memory its process holds on the host. */
-  readonly residentBytes: number;
-  readonly disks: readonly DiskUsage[];
-  readonly nics: readonly NicUsage[];
-}
-
-export interface DiskUsage {
-  readonly name: string;
-  readonly readBytes: number;
-  readonly writtenBytes: number;
-  readonly reads: number;
-  readonly writes: number;
-}
-
-/** As the guest sees it: received is what came to it. */
-export interface NicUsage {
-  readonly name: string;
-  readonly rxBytes: number;
-  readonly txBytes: number;
-  readonly rxPackets: number;
-  readonly txPackets: number;
-}
-
-/** What the host lets VMs use in total, and one VM at most. */
-export interface Quotas {
-  readonly maxVms: number;
-  readonly maxSnapshots: number;
-  readonly maxCpusPerVm: number;
-  readonly maxMemoryMiBPerVm: number;
-  readonly minMemoryMiBPerVm: number;
-  readonly maxDiskMiBPerVm: number;
-  /** Sums over VMs that run or start. */
-  readonly totalCpus: number;
-  readonly totalMemoryMiB: number;
-  /** Sum of virtual disk sizes over all VMs. */
-  readonly totalDiskMiB: number;
-  /** What one tenant may have of it; the host's own operator has no such limit. */
-  readonly tenant: TenantQuotas;
-}
-
-export interface TenantQuotas {
-  readonly maxVms: number;
-  /** Sums over VMs that run or start. */
-  readonly totalCpus: number;
-  readonly totalMemoryMiB: number;
-  /** Sum of virtual disk sizes over all VMs. */
-  readonly totalDiskMiB: number;
 }

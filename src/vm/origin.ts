@@ -1,6 +1,7 @@
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
-import type { CreateVm, StartMode } from './model.ts';
+import type { StartMode } from './model.ts';
+import type { CreateVm } from './request.ts';
 
 /** What a new VM begins with, where it is not an image alone. */
 export interface Origin {

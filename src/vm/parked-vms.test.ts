@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CreateVm } from './model.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
 

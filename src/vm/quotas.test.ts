@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BerthError } from '../common/errors.ts';
 import { Ledger } from './ledger.ts';
-import type { DataDisk, Quotas, Vm, VmState } from './model.ts';
-import { checkSize, checkTotals } from './quotas.ts';
+import type { DataDisk, Vm, VmState } from './model.ts';
+import { checkSize, checkTotals, type Quotas } from './quotas.ts';
 import { sampleVm } from './testing/sample-vm.ts';
 
 const quotas: Quotas = {

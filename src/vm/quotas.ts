@@ -1,6 +1,32 @@
 import { BerthError } from '../common/errors.ts';
 import { diskTotalMiB, type Ledger, type Totals, without } from './ledger.ts';
-import type { DataDisk, Quotas, TenantQuotas, Vm } from './model.ts';
+import type { DataDisk, Vm } from './model.ts';
+
+/** What the host lets VMs use in total, and one VM at most. */
+export interface Quotas {
+  readonly maxVms: number;
+  readonly maxSnapshots: number;
+  readonly maxCpusPerVm: number;
+  readonly maxMemoryMiBPerVm: number;
+  readonly minMemoryMiBPerVm: number;
+  readonly maxDiskMiBPerVm: number;
+  /** Sums over VMs that run or start. */
+  readonly totalCpus: number;
+  readonly totalMemoryMiB: number;
+  /** Sum of virtual disk sizes over all VMs. */
+  readonly totalDiskMiB: number;
+  /** What one tenant may have of it; the host's own operator has no such limit. */
+  readonly tenant: TenantQuotas;
+}
+
+export interface TenantQuotas {
+  readonly maxVms: number;
+  /** Sums over VMs that run or start. */
+  readonly totalCpus: number;
+  readonly totalMemoryMiB: number;
+  /** Sum of virtual disk sizes over all VMs. */
+  readonly totalDiskMiB: number;
+}
 
 /** What a VM is to have. */
 export interface VmSize {

@@ -5,7 +5,8 @@ import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { BerthError } from '../common/errors.ts';
-import type { CreateVm, VmState } from './model.ts';
+import type { VmState } from './model.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { type FakeCall, FakeHost } from './testing/fake-host.ts';
 

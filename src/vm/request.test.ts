@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { CreateVm } from './model.ts';
-import { checkRequest } from './request.ts';
+import { type CreateVm, checkRequest } from './request.ts';
 
 const request: CreateVm = { cpus: 1, memoryMiB: 128, egress: { outbound: false, allow: [] } };
 const root = { name: 'root', source: { asset: '/a' }, root: true };

@@ -1,8 +1,89 @@
-/** What can be said against a request for a VM by looking at it alone. */
+/** What a new VM is asked to be, and what can be said against that by looking at it alone. */
 
 import { BerthError } from '../common/errors.ts';
 import { parseAddress } from '../net/cidr.ts';
-import type { CreateVm } from './model.ts';
+import type { Egress, IpFamilies, RateLimit } from '../net/network.ts';
+import type { GuestChannel } from './model.ts';
+
+export interface CreateNic {
+  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
+  readonly name: string;
+  /** Unicast, any case; omitted: made by the host. Throws `conflict` when another VM has it. */
+  readonly mac?: string;
+  /** Default `dual`, which is IPv4 alone on a host without IPv6. */
+  readonly families?: IpFamilies;
+  /**
+   * Omitted: chosen by the host. It must be a free address of the host's network, with its prefix and gateway where those
+   * are given: `invalid_argument` or `conflict` otherwise.
+   */
+  readonly ipv4?: StaticAddress;
+  readonly ipv6?: StaticAddress;
+  /** At most 8 addresses. Omitted: the host's resolver. */
+  readonly nameservers?: readonly string[];
+  readonly rxLimit?: RateLimit;
+  readonly txLimit?: RateLimit;
+}
+
+export interface StaticAddress {
+  readonly address: string;
+  readonly prefix?: number;
+  readonly gateway?: string;
+}
+
+export interface CreateDisk {
+  /** 1 to 32 letters, digits, `.`, `-` or `_`; unique in the VM. */
+  readonly name: string;
+  /** Absolute path of a file in an asset directory; or the id or name of an image, for its root file system. */
+  readonly source: { readonly asset: string } | { readonly image: string };
+  /** Default false: a private layer over the source takes what is written. */
+  readonly readOnly?: boolean;
+  /** The disk the guest sees first. Exactly one with `boot`; none otherwise, where it is the image's or snapshot's. */
+  readonly root?: boolean;
+  /** Virtual size; smaller than the source is raised to it; omitted, or for a disk that is only read: the source's. */
+  readonly sizeMiB?: number;
+}
+
+export interface CreateVm {
+  readonly id?: string;
+  readonly name?: string;
+  readonly tenant?: string;
+  /** Whole number, at least 1. */
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** Virtual size of the root disk; smaller than the image's rootfs is raised to it; omitted: the configured default. */
+  readonly diskMiB?: number;
+  /** Omitted: the snapshot's image, else the default image. */
+  readonly imageId?: string;
+  readonly snapshotId?: string;
+  /** Whether to go on from the snapshot's memory, where it has any, instead of booting from its disk; default true. */
+  readonly restoreMemory?: boolean;
+  /**
+   * A kernel of the creator's instead of an image or snapshot: absolute paths of files in asset directories. Needs a disk
+   * with `root`.
+   */
+  readonly boot?: { readonly kernel: string; readonly initrd?: string };
+  /** Printable ASCII, at most 1024 bytes. */
+  readonly kernelArgs?: string;
+  /** Default `required`; `boot` needs `optional`. */
+  readonly guestChannel?: GuestChannel;
+  /** At most 8. */
+  readonly disks?: readonly CreateDisk[];
+  /** At most 8; omitted or empty: one, `eth0`. */
+  readonly nics?: readonly CreateNic[];
+  readonly egress: Egress;
+  /** At most 64 pairs; keys of 1 to 256 bytes, values of at most 4096. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** 1 to 64 letters, digits, `.`, `-` or `_`. */
+  readonly consoleFile?: string;
+  /** At most 64 KiB. */
+  readonly apiRecord?: string;
+  /** Whole seconds, at most a day; 0: never; null or omitted: as the host is configured. */
+  readonly parkAfterSeconds?: number | null;
+  /** False leaves the VM in `created`, which has no files yet; default true. */
+  readonly start?: boolean;
+  /** See {@link Vm.hidden}; default false. */
+  readonly hidden?: boolean;
+}
 
 /** Ids become file names, and part of socket paths that have a limit. */
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;

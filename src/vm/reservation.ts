@@ -5,12 +5,12 @@ import type { Operation } from '../store/vm-store.ts';
 import type { VmDependencies } from './context.ts';
 import { checkSpace } from './disk-space.ts';
 import { allocateNics, allocateUid } from './leases.ts';
-import type { CreateDisk, CreateVm, DataDisk, RootDisk, Vm, VmBoot } from './model.ts';
+import type { DataDisk, RootDisk, Vm, VmBoot } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import type { Origin } from './origin.ts';
 import { checkParkAfter, checkSize, checkTotals } from './quotas.ts';
 import type { Records } from './records.ts';
-import { checkRequest } from './request.ts';
+import { type CreateDisk, type CreateVm, checkRequest } from './request.ts';
 import { newLayerName } from './steps/files.ts';
 
 const bytesPerMiB = 1024 * 1024;

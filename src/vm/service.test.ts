@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { VmStore } from '../store/vm-store.ts';
-import type { CreateVm } from './model.ts';
+import type { CreateVm } from './request.ts';
 import { buildDetail } from './reservation.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';

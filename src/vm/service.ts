@@ -1,50 +1,51 @@
 import { Pending, Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { GuestClient } from '../guest/guest.ts';
-import type { VmService } from './api.ts';
+import type { StopOptions, VmService } from './api.ts';
+import { Changes } from './changes.ts';
 import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
-import { maySpaceBeUsed } from './disk-space.ts';
-import { growDisk } from './grow-disk.ts';
-import { Haste } from './haste.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
-import type { CreateVm, Quotas, Snapshot, StopOptions, TemplateShape, Vm, VmEvent, VmState, VmUsage } from './model.ts';
-import { journalEntry, Operations } from './operations.ts';
+import type { Snapshot, TemplateShape, Vm, VmEvent } from './model.ts';
+import { Operations } from './operations.ts';
 import { Parking } from './parking.ts';
 import { Power } from './power.ts';
-import { checkSize } from './quotas.ts';
+import type { Quotas } from './quotas.ts';
 import { Reconciler } from './reconcile.ts';
 import { Records } from './records.ts';
 import { recover } from './recover.ts';
+import type { CreateVm } from './request.ts';
 import { Snapshots } from './snapshots.ts';
-import { vmUsage } from './usage.ts';
+import { Turns } from './turns.ts';
+import { type VmUsage, vmUsage } from './usage.ts';
 
 /** The one door through which VMs are changed: validates, reserves, journals, runs the steps. */
 export class Vms implements VmService {
   readonly #deps: VmDependencies;
   readonly #records: Records;
+  readonly #turns: Turns;
   readonly #parking: Parking;
   readonly #live: LiveVms;
   readonly #operations: Operations;
   readonly #snapshots: Snapshots;
   readonly #creation: Creation;
   readonly #power: Power;
+  readonly #changes: Changes;
   readonly #reconciler: Reconciler;
   /** Operations on one VM, one after another. */
   readonly #serial = new Serial<string>();
   readonly #reservations = new Pending();
-  readonly #haste = new Haste();
-  #closing = false;
 
   private constructor(deps: VmDependencies) {
     this.#deps = deps;
     this.#records = new Records(deps.log);
+    this.#turns = new Turns(this.#records, this.#serial);
     this.#parking = new Parking({
       deps,
       records: this.#records,
       guestOf: (id) => this.#live.get(id)?.guest,
-      exclusive: (id, task) => this.#exclusive(id, task),
+      exclusive: (id, task) => this.#turns.run(id, task),
     });
     this.#live = new LiveVms({
       ...deps,
@@ -56,6 +57,7 @@ export class Vms implements VmService {
     this.#snapshots = new Snapshots(this.#operations);
     this.#creation = new Creation(this.#operations, this.#snapshots, this.#serial, this.#reservations);
     this.#power = new Power(this.#operations, this.#creation, this.#serial, this.#reservations);
+    this.#changes = new Changes(this.#operations, this.#turns, this.#power, this.#parking);
     this.#reconciler = new Reconciler({
       operations: this.#operations,
       serial: this.#serial,
@@ -95,9 +97,7 @@ export class Vms implements VmService {
   }
 
   get(id: string): Vm {
-    const vm = this.#records.get(id);
-    if (vm.hidden) throw new BerthError('vm_not_found', { id });
-    return vm;
+    return this.#turns.find(id);
   }
 
   listOf(tenant: string): readonly Vm[] {
@@ -113,117 +113,56 @@ export class Vms implements VmService {
   }
 
   async create(request: CreateVm): Promise<Vm> {
-    this.#refuseWhileClosing();
+    this.#turns.refuseWhenClosed();
     return this.#creation.create(request);
   }
 
   async fork(id: string, count: number): Promise<readonly Vm[]> {
-    this.#refuseWhileClosing();
+    this.#turns.refuseWhenClosed();
     return this.#creation.fork(count, (task) =>
-      this.#exclusive(id, async () => task(this.#expect(id, ['running'], 'RUNNING to fork'))),
+      this.#turns.run(id, async () => task(this.#turns.expect(id, ['running'], 'RUNNING to fork'))),
     );
   }
 
   /** Makes a template of this combination, or finds that there is one: later VMs of it start in no time. */
   async warm(shape: TemplateShape): Promise<void> {
-    this.#refuseWhileClosing();
+    this.#turns.refuseWhenClosed();
     await this.#creation.templates.warm(shape);
   }
 
   start(id: string): Promise<Vm> {
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['created', 'stopped'], 'STOPPED to start');
-      this.#power.forget(id);
-      return this.#power.start(vm);
-    });
+    return this.#changes.start(id);
   }
 
   stop(id: string, options: StopOptions = {}): Promise<Vm> {
-    if (options.force) return this.#haste.during(id, () => this.#forceStop(id));
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to stop');
-      return this.#haste.grace(id, (hurry) => this.#power.stop(vm, options, null, hurry));
-    });
-  }
-
-  /** A stop under way, which ends the sooner for this one, does what is asked here as well. */
-  #forceStop(id: string): Promise<Vm> {
-    const before = this.#records.find(id)?.state;
-    const wasUp = before === 'running' || before === 'paused' || before === 'stopping';
-    return this.#exclusive(id, async () => {
-      const vm = this.get(id);
-      if (wasUp && vm.state === 'stopped') return vm;
-      return this.#power.stop(this.#expect(id, ['running', 'paused'], 'RUNNING to stop'), { force: true }, null);
-    });
+    return this.#changes.stop(id, options);
   }
 
   reboot(id: string, options: StopOptions = {}): Promise<Vm> {
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['running', 'paused'], 'RUNNING to reboot');
-      return this.#power.start(await this.#haste.grace(id, (hurry) => this.#power.stop(vm, options, null, hurry)));
-    });
+    return this.#changes.reboot(id, options);
   }
 
   pause(id: string): Promise<Vm> {
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['running'], 'RUNNING to pause');
-      // What its user has paused goes on when its user says so.
-      await this.#parking.wake(id);
-      await this.#deps.engine.pause(id, this.#deps.layout.run(id));
-      const paused = await this.#operations.save({ ...vm, state: 'paused' });
-      this.#records.emit('vm.paused', vm);
-      return paused;
-    });
+    return this.#changes.pause(id);
   }
 
   resume(id: string): Promise<Vm> {
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['paused'], 'PAUSED to resume');
-      const { engine, layout, settings } = this.#deps;
-      if (this.#live.get(id)?.isStalled && !(await maySpaceBeUsed(layout.home, settings.diskReserveMiB)))
-        throw new BerthError('host_disk_full');
-      await engine.resume(id, layout.run(id));
-      this.#live.setStalled(id, false);
-      const resumed = await this.#operations.save({ ...vm, state: 'running', reason: null });
-      this.#records.emit('vm.resumed', vm);
-      return resumed;
-    });
-  }
-
-  park(id: string): Promise<void> {
-    return this.#parking.park(id);
+    return this.#changes.resume(id);
   }
 
   resize(
     id: string,
     change: { readonly cpus?: number; readonly memoryMiB?: number; readonly diskMiB?: number },
   ): Promise<Vm> {
-    return this.#exclusive(id, async () => {
-      const vm = this.#expect(id, ['created', 'stopped'], 'STOPPED to resize');
-      const wanted: Vm = { ...vm, ...change };
-      checkSize(wanted, this.quotas);
-      if (wanted.diskMiB < vm.diskMiB) throw new BerthError('invalid_argument', { reason: 'a disk can only grow' });
-      await this.#power.reserve(wanted, false, journalEntry(id, 'resize'));
-      try {
-        await growDisk(wanted, this.#deps.layout);
-      } catch (error) {
-        await this.#operations.finish(vm, {});
-        throw error;
-      }
-      const resized = await this.#operations.finish(wanted, {});
-      this.#records.emit('vm.resized', vm);
-      return resized;
-    });
+    return this.#changes.resize(id, change);
   }
 
   remove(id: string): Promise<void> {
-    const erase = async () => {
-      const vm = this.#records.get(id);
-      await this.#operations.erase(id);
-      this.#power.forget(id);
-      this.#records.emit('vm.removed', vm);
-    };
-    return this.#haste.during(id, () => this.#exclusive(id, erase));
+    return this.#changes.remove(id);
+  }
+
+  park(id: string): Promise<void> {
+    return this.#parking.park(id);
   }
 
   usage(id: string): Promise<VmUsage | null> {
@@ -238,7 +177,7 @@ export class Vms implements VmService {
   guest(id: string): GuestClient {
     const live = this.#live.get(id);
     if (live?.isStalled) throw new BerthError('host_disk_full');
-    this.#expect(id, ['running'], 'RUNNING');
+    this.#turns.expect(id, ['running'], 'RUNNING');
     if (!live || this.#records.get(id).guestChannel === 'optional') throw new BerthError('guest_unavailable');
     return live.guest;
   }
@@ -250,8 +189,8 @@ export class Vms implements VmService {
   }
 
   snapshot(id: string): Promise<Snapshot> {
-    return this.#exclusive(id, async () =>
-      this.#snapshots.take(this.#expect(id, ['running'], 'RUNNING to snapshot'), { role: 'user' }),
+    return this.#turns.run(id, async () =>
+      this.#snapshots.take(this.#turns.expect(id, ['running'], 'RUNNING to snapshot'), { role: 'user' }),
     );
   }
 
@@ -303,26 +242,9 @@ export class Vms implements VmService {
       if (result.status === 'rejected') this.#deps.log.error({ err: result.reason }, 'a VM could not be stopped');
   }
 
-  async #exclusive<T>(id: string, task: () => Promise<T>): Promise<T> {
-    this.#refuseWhileClosing();
-    this.get(id);
-    return this.#serial.run(id, task);
-  }
-
-  #expect(id: string, states: readonly VmState[], expected: string): Vm {
-    const vm = this.get(id);
-    if (!states.includes(vm.state))
-      throw new BerthError('wrong_state', { expected, actual: vm.state.toUpperCase(), state: vm.state });
-    return vm;
-  }
-
   #beginToClose(): void {
-    this.#closing = true;
+    this.#turns.close();
     this.#power.close();
-    this.#haste.everywhere();
-  }
-
-  #refuseWhileClosing(): void {
-    if (this.#closing) throw new BerthError('shutting_down');
+    this.#changes.hurry();
   }
 }

@@ -3,7 +3,8 @@ import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import type { CreateVm, Quotas } from './model.ts';
+import type { Quotas } from './quotas.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
 

@@ -7,9 +7,10 @@ import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import { checkSpace } from './disk-space.ts';
 import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
+import type { CreateVm } from './request.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 

@@ -2,9 +2,10 @@ import type { Pending, Serial } from '../common/concurrency.ts';
 import type { Egress } from '../net/network.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
 import type { Operation } from '../store/vm-store.ts';
-import type { CreateVm, Vm } from './model.ts';
+import type { Vm } from './model.ts';
 import { journalEntry, type Operations, runningNow } from './operations.ts';
 import { claimReadyPlan, claimWaitingPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
+import type { CreateVm } from './request.ts';
 import { checkRoom, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
 

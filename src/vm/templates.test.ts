@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
-import type { CreateVm, Quotas } from './model.ts';
+import type { Quotas } from './quotas.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { type FakeCall, FakeHost } from './testing/fake-host.ts';
 

@@ -4,8 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
-import type { CreateVm, TemplateShape, Vm } from './model.ts';
+import type { TemplateShape, Vm } from './model.ts';
 import type { Operations } from './operations.ts';
+import type { CreateVm } from './request.ts';
 import type { Snapshots } from './snapshots.ts';
 import { shapeOf } from './steps/clone.ts';
 

@@ -1,6 +1,34 @@
 import type { VmDependencies } from './context.ts';
 import { dataDiskName, rootDiskName } from './layout.ts';
-import type { DiskUsage, NicUsage, Vm, VmUsage } from './model.ts';
+import type { Vm } from './model.ts';
+
+/** What a VM uses now and has used since its start. */
+export interface VmUsage {
+  readonly pid: number;
+  /** CPU time of its process. */
+  readonly cpuMicros: number;
+  /** Memory its process holds on the host. */
+  readonly residentBytes: number;
+  readonly disks: readonly DiskUsage[];
+  readonly nics: readonly NicUsage[];
+}
+
+export interface DiskUsage {
+  readonly name: string;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly reads: number;
+  readonly writes: number;
+}
+
+/** As the guest sees it: received is what came to it. */
+export interface NicUsage {
+  readonly name: string;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+}
 
 const noDiskUsage = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0 };
 const noTraffic = { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 };

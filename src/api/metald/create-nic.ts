@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net';
 import { BerthError } from '../../common/errors.ts';
-import type { CreateNic, IpFamilies, RateLimit, StaticAddress } from '../../vm/model.ts';
+import type { IpFamilies, RateLimit } from '../../vm/model.ts';
+import type { CreateNic, StaticAddress } from '../../vm/request.ts';
 import {
   type IPv4Config,
   type LinkAddress,

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { BerthError } from '../../common/errors.ts';
 import type { ImageStore } from '../../image/images.ts';
-import type { CreateDisk, CreateVm } from '../../vm/model.ts';
+import type { CreateDisk, CreateVm } from '../../vm/request.ts';
 import { encodeApiRecord } from './api-record.ts';
 import { fillBothNames } from './config.ts';
 import { decodeNic } from './create-nic.ts';

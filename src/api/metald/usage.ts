@@ -2,7 +2,8 @@
 
 import type { Log } from '../../common/log.ts';
 import type { VmService } from '../../vm/api.ts';
-import type { Vm, VmUsage } from '../../vm/model.ts';
+import type { Vm } from '../../vm/model.ts';
+import type { VmUsage } from '../../vm/usage.ts';
 
 export interface Sample {
   readonly usage: VmUsage;

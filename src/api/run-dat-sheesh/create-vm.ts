@@ -1,7 +1,8 @@
 import { BerthError } from '../../common/errors.ts';
 import type { ImageStore } from '../../image/images.ts';
 import { parseCidr } from '../../net/cidr.ts';
-import type { CreateVm, Quotas } from '../../vm/model.ts';
+import type { Quotas } from '../../vm/quotas.ts';
+import type { CreateVm } from '../../vm/request.ts';
 import { DialectError } from './errors.ts';
 import { imageId, snapshotId } from './ids.ts';
 import type { CreateVmBody } from './schemas.ts';

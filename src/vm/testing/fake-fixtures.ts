@@ -3,7 +3,7 @@
 import type { GuestHello } from '../../guest/guest.ts';
 import type { Image } from '../../image/images.ts';
 import { createBridgePlan } from '../../net/bridge-plan.ts';
-import type { Quotas } from '../model.ts';
+import type { Quotas } from '../quotas.ts';
 
 const file = { sha256: '0'.repeat(64), bytes: 6, uploadedAt: '2026-01-01T00:00:00.000Z' };
 /** A whole one. */

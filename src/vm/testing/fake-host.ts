@@ -23,7 +23,7 @@ import { VmStore } from '../../store/vm-store.ts';
 import { Assets } from '../assets.ts';
 import type { VmDependencies, VmSettings } from '../context.ts';
 import { VmLayout } from '../layout.ts';
-import type { Quotas } from '../model.ts';
+import type { Quotas } from '../quotas.ts';
 import { ampleQuotas, hello, image, plan } from './fake-fixtures.ts';
 
 export type FakeCall =

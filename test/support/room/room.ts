@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Image } from '../../../src/image/images.ts';
-import type { CreateVm, Snapshot, StopOptions, TemplateShape, Vm } from '../../../src/vm/model.ts';
+import type { StopOptions } from '../../../src/vm/api.ts';
+import type { Snapshot, TemplateShape, Vm } from '../../../src/vm/model.ts';
+import type { CreateVm } from '../../../src/vm/request.ts';
 import { assertPrivateNetwork } from '../daemon.ts';
 
 /** What can be asked of the room's process; see `VmService` and `ImageStore` for what each does. */

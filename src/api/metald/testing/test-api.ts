@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
-import type { Quotas } from '../../../vm/model.ts';
+import type { Quotas } from '../../../vm/quotas.ts';
 import { Vms } from '../../../vm/service.ts';
 import { FakeHost } from '../../../vm/testing/fake-host.ts';
 import { createMetaldApi, type MetaldOptions } from '../plugin.ts';

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { BerthError } from '../../../common/errors.ts';
 import type { VmService } from '../../../vm/api.ts';
-import type { CreateVm, Quotas, Snapshot, Vm, VmEvent, VmState } from '../../../vm/model.ts';
+import type { Snapshot, Vm, VmEvent, VmState } from '../../../vm/model.ts';
+import type { Quotas } from '../../../vm/quotas.ts';
+import type { CreateVm } from '../../../vm/request.ts';
 import { sampleVm } from '../../../vm/testing/sample-vm.ts';
 import { FakeGuest } from './fake-guest.ts';
 

@@ -26,7 +26,8 @@ function unifyStorage(device: StorageDevice, where: string): void {
   device.id = device.deviceId = same(where, 'id', device.id, 'device_id', device.deviceId);
   device.path = device.pathOnHost = same(where, 'path', device.path, 'path_on_host', device.pathOnHost);
   // What is only absent reads as false here, so that any of the three names can say it.
-  device.readOnly = device.isReadOnly = device.readonly = device.readOnly || device.isReadOnly || device.readonly;
+  device.readOnly = device.isReadOnly = device.readOnly || device.isReadOnly || device.readonlyFlag;
+  device.readonlyFlag = false;
 }
 
 function unifyNic(nic: NetworkInterface, where: string): void {

@@ -72,6 +72,21 @@ describe('a configuration', () => {
     assert.deepEqual(disks, [{ name: 'data', source: { asset: '/assets/data.img' }, readOnly: false, root: false }]);
   });
 
+  for (const spelling of ['read_only', 'readOnly', 'is_read_only', 'isReadOnly', 'readonly'])
+    it(`says by ${spelling} that a device is not written to, and is given back with the names of proto and reference`, () => {
+      const { disks, apiRecord } = decode({
+        ...base,
+        storage: [...storage, { path: '/assets/data.img', [spelling]: true }],
+      });
+      assert.deepEqual(
+        disks?.map(({ readOnly }) => readOnly),
+        [false, true],
+      );
+      const { id: _, ...device } = JSON.parse(apiRecord ?? '').metald.storage[1];
+      const path = '/assets/data.img';
+      assert.deepEqual(device, { path, pathOnHost: path, readOnly: true, isReadOnly: true });
+    });
+
   it('of a network becomes interfaces, with names made up where there are none', () => {
     const { nics } = decode({
       ...base,

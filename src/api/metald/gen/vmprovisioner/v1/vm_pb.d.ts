@@ -268,11 +268,12 @@ export declare type StorageDevice = Message<"vmprovisioner.v1.StorageDevice"> & 
   isReadOnly: boolean;
 
   /**
-   * The same as read_only.
+   * The same as read_only, as some scripts write it; not sent back. In JSON it is `readonly`, which no name of a field can
+   * be beside read_only: protoc up to 3.21 takes them for one.
    *
-   * @generated from field: bool readonly = 103;
+   * @generated from field: bool readonly_flag = 103 [json_name = "readonly"];
    */
-  readonly: boolean;
+  readonlyFlag: boolean;
 };
 
 /**

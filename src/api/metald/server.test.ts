@@ -14,6 +14,7 @@ import { createClient } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { runCommand } from '../../common/command.ts';
 import { VmService } from './gen/vmprovisioner/v1/vm_pb.js';
+import { makeCertificate } from './testing/certificates.ts';
 import { openTestApi, type TestApi } from './testing/test-api.ts';
 
 describe('the port with TLS', () => {
@@ -22,11 +23,6 @@ describe('the port with TLS', () => {
   const headers = { authorization: 'Bearer dev_customer_a' };
   let api: TestApi;
 
-  const makeCertificate = async (name: string) => {
-    const request = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=${name}`;
-    const more = ['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', files.key, '-out', files.cert];
-    await runCommand('openssl', [...request.split(' '), ...more]);
-  };
   const trusted = () => ({ ca: readFileSync(files.cert) });
   /** Whose certificate a new connection is shown, and what it agrees on. */
   const greet = async (ALPNProtocols: string[]) => {
@@ -39,7 +35,7 @@ describe('the port with TLS', () => {
   };
 
   before(async () => {
-    await makeCertificate('first');
+    await makeCertificate(files, 'first');
     api = await openTestApi({ certificateFiles: files, certificateCheckMs: 20 });
   });
   after(async () => {
@@ -96,7 +92,7 @@ describe('the port with TLS', () => {
   });
 
   it('shows the certificate that is in the files by then', async () => {
-    await makeCertificate('second');
+    await makeCertificate(files, 'second');
     while ((await greet(['h2']))[0] === 'first') await new Promise((resolve) => setTimeout(resolve, 10));
     assert.deepEqual(await greet(['h2']), ['second', 'h2']);
   });

@@ -1,35 +1,7 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
-import { type Json, openTestApi, smallConfig } from './testing/test-api.ts';
-
-/** A collector that keeps the spans it is sent. */
-async function openCollector() {
-  const spans: Json[] = [];
-  const server = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      const { resourceSpans } = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-      for (const { scopeSpans } of resourceSpans) for (const scope of scopeSpans) spans.push(...scope.spans);
-      response.setHeader('content-type', 'application/json');
-      response.end('{}');
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    spans,
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`,
-    [Symbol.dispose]() {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
-}
-
-const attribute = (span: Json, key: string) =>
-  span.attributes.find((item: Json) => item.key === key)?.value.stringValue;
+import { attribute, openCollector } from './testing/collector.ts';
+import { openTestApi, smallConfig } from './testing/test-api.ts';
 
 describe('traces', () => {
   it('have a span of each call, with how it ended, in the trace of the client', async () => {

@@ -10,9 +10,9 @@ import { rootId } from '../kms/root-id.ts';
  * The keys that a KMS with this root gives an app, without asking one: laptop mode has no server, and its developer has
  * nothing to hide from himself.
  */
-export function devAppKeys(root: KmsRoot, appId: Buffer, instanceId: Buffer): AppKeys {
+export async function devAppKeys(root: KmsRoot, appId: Buffer, instanceId: Buffer): Promise<AppKeys> {
   return {
-    ...appSecrets(root, appId, instanceId),
+    ...(await appSecrets(root, appId, instanceId)),
     gatewayAppId: '',
     caCert: pem(root.caCertificate),
     keyProvider: {

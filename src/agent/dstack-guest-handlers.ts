@@ -17,8 +17,8 @@ export function dstackGuestHandlers(agent: Agent): Handlers<typeof DstackGuest> 
       return { key, certificate_chain: certificateChain };
     },
 
-    GetKey({ path, purpose, algorithm }) {
-      const { key, signatureChain } = getKey(keys, path, purpose, algorithm);
+    async GetKey({ path, purpose, algorithm }) {
+      const { key, signatureChain } = await getKey(keys, path, purpose, algorithm);
       return { key, signature_chain: signatureChain };
     },
 
@@ -41,8 +41,8 @@ export function dstackGuestHandlers(agent: Agent): Handlers<typeof DstackGuest> 
     // No VM of this host has a GPU that attests itself.
     GpuInfo: () => ({ attestation: '' }),
 
-    Sign({ algorithm, data }) {
-      const { signature, signatureChain, publicKey } = signData(keys, algorithm, data);
+    async Sign({ algorithm, data }) {
+      const { signature, signatureChain, publicKey } = await signData(keys, algorithm, data);
       return { signature, signature_chain: signatureChain, public_key: publicKey };
     },
 

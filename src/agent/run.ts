@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { parseAppCompose } from '../attest/app-compose.ts';
 import type { AppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
+import { signingKey } from '../attest/sign.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
+import type { Agent } from './agent.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
 import { readIdentity } from './instance-info.ts';
@@ -63,15 +65,20 @@ export async function startAgent(config: RunConfig, log: AgentLog): Promise<Runn
   try {
     await Promise.all(sockets.map(([server, path, mode]) => listenUnix(server, path, mode)));
     const httpUrl = await listenTcp(http, config.http.host, config.http.port);
-    // Made once the sockets answer, so that the first who asks for it does not wait long.
     setImmediate(() => {
-      agent.appCert().catch((error: unknown) => log.error({ err: error }, "the agent's own certificate failed"));
+      warmUp(agent).catch((error: unknown) => log.error({ err: error }, 'what is made beforehand failed'));
     });
     return { httpUrl, stop: () => closeServers(servers) };
   } catch (error) {
     await closeServers(servers);
     throw error;
   }
+}
+
+/** Makes what is made once, and loads what is loaded once, when the sockets answer: the first who asks does not wait long. */
+async function warmUp(agent: Agent): Promise<void> {
+  await agent.appCert();
+  await signingKey(agent.keys, 'secp256k1');
 }
 
 /** Whoever gave the keys signs the certificates: a KMS, or the app itself. */

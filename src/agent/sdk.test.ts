@@ -43,7 +43,7 @@ describe('the dstack SDK', () => {
     ]);
     assert.deepEqual(again.key, first.key);
     assert.notDeepEqual(other.key, first.key);
-    const publicKey = k256PublicKey(first.key);
+    const publicKey = await k256PublicKey(first.key);
     const appKey = k256Recover(first.signature_chain[0]!, keccak_256(`signing:${publicKey.toString('hex')}`));
     const appId = Buffer.from((await client.info()).app_id, 'hex');
     const issued = keccak_256(Buffer.concat([Buffer.from('dstack-kms-issued:'), appId, appKey]));

@@ -27,10 +27,10 @@ export function tappdHandlers(agent: Agent): Handlers<typeof Tappd> {
       return { key, certificate_chain: certificateChain };
     },
 
-    DeriveK256Key({ path, purpose, algorithm }) {
+    async DeriveK256Key({ path, purpose, algorithm }) {
       if (!['', 'k256', 'secp256k1'].includes(algorithm))
         throw new BerthError('invalid_argument', { reason: 'Unsupported algorithm' });
-      const { key, signatureChain } = getKey(keys, path, purpose, '');
+      const { key, signatureChain } = await getKey(keys, path, purpose, '');
       return { k256_key: key, k256_signature_chain: signatureChain };
     },
 

@@ -13,7 +13,7 @@ export function workerHandlers(agent: Agent): Handlers<typeof Worker> {
     Version: () => agentVersion,
 
     async GetAttestationForAppKey({ algorithm }) {
-      const { publicKey } = signingKey(agent.keys, algorithm);
+      const { publicKey } = await signingKey(agent.keys, algorithm);
       const kind = algorithm === 'ed25519' ? 'ed25519-pk' : 'secp256k1c-pk';
       const statement = `dip1::${kind}:${publicKey.toString('base64url')}`;
       const { quote, eventLog, reportData, vmConfig } = await agent.attestor.getQuote(Buffer.from(statement, 'ascii'));

@@ -36,13 +36,13 @@ export interface AppRoot {
  * @returns shared with other callers, not to be written to
  * @throws BerthError invalid_argument for another algorithm
  */
-export function getKey(root: AppRoot, path: string, purpose: string, algorithm: string): AppKey {
+export async function getKey(root: AppRoot, path: string, purpose: string, algorithm: string): Promise<AppKey> {
   const known = keyAlgorithm(algorithm);
   const name = JSON.stringify([known, path, purpose]);
   const keys = rememberedKeys(root);
   const found = keys.get(name);
   if (found !== undefined) return found;
-  const derived = derive(root, path, purpose, known);
+  const derived = await derive(root, path, purpose, known);
   if (name.length <= MAX_REMEMBERED_NAME) {
     const [oldest] = keys.keys();
     if (keys.size >= MAX_REMEMBERED && oldest !== undefined) keys.delete(oldest);
@@ -64,11 +64,11 @@ function rememberedKeys(root: AppRoot): Map<string, AppKey> {
   return keys;
 }
 
-function derive(root: AppRoot, path: string, purpose: string, algorithm: KeyAlgorithm): AppKey {
+async function derive(root: AppRoot, path: string, purpose: string, algorithm: KeyAlgorithm): Promise<AppKey> {
   const key = deriveKey(root.k256Key, [path]);
-  const publicKey = algorithm === 'ed25519' ? ed25519PublicKey(key) : k256PublicKey(key);
+  const publicKey = algorithm === 'ed25519' ? ed25519PublicKey(key) : await k256PublicKey(key);
   const statement = keccak256(`${purpose}:${publicKey.toString('hex')}`);
-  return { key, publicKey, signatureChain: [k256SignRecoverable(root.k256Key, statement), root.k256Signature] };
+  return { key, publicKey, signatureChain: [await k256SignRecoverable(root.k256Key, statement), root.k256Signature] };
 }
 
 function keyAlgorithm(name: string): KeyAlgorithm {

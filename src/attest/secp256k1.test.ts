@@ -11,16 +11,17 @@ const bytes = (number: bigint): Buffer => Buffer.from(number.toString(16).padSta
 const scalars = fc.bigInt({ min: 1n, max: order - 1n }).map(bytes);
 const digests = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((digest) => Buffer.from(digest));
 
-test("keys and signatures are those of the reference library, and the key's", () => {
-  fc.assert(
-    fc.property(scalars, digests, (key, digest) => {
-      const signature = k256SignRecoverable(key, digest);
+test("keys and signatures are those of the reference library, and the key's", async () => {
+  await fc.assert(
+    fc.asyncProperty(scalars, digests, async (key, digest) => {
+      const signature = await k256SignRecoverable(key, digest);
       const expected = secp256k1.sign(digest, key);
       assert.equal(signature.toString('hex', 0, 64), expected.toCompactHex());
       assert.equal(signature[64], expected.recovery);
-      assert.deepEqual(k256PublicKey(key), Buffer.from(secp256k1.getPublicKey(key, true)));
-      assert.deepEqual(k256Recover(signature, digest), k256PublicKey(key));
-      assert.equal(k256Verify(k256PublicKey(key), digest, k256Sign(key, digest)), true);
+      const publicKey = await k256PublicKey(key);
+      assert.deepEqual(publicKey, Buffer.from(secp256k1.getPublicKey(key, true)));
+      assert.deepEqual(k256Recover(signature, digest), publicKey);
+      assert.equal(k256Verify(publicKey, digest, await k256Sign(key, digest)), true);
     }),
     { numRuns: 100 },
   );
@@ -33,9 +34,10 @@ for (const [what, key, digest] of [
   ['a digest beyond the order', bytes(5n), Buffer.alloc(32, 0xff)],
   ['the order as digest', bytes(5n), bytes(order)],
 ] as const)
-  test(`${what} gives the signature of the reference library`, () => {
+  test(`${what} gives the signature of the reference library`, async () => {
     const expected = secp256k1.sign(digest, key);
-    assert.equal(k256SignRecoverable(key, digest).toString('hex'), `${expected.toCompactHex()}0${expected.recovery}`);
+    const signature = await k256SignRecoverable(key, digest);
+    assert.equal(signature.toString('hex'), `${expected.toCompactHex()}0${expected.recovery}`);
   });
 
 describe('what is no key or digest is refused', () => {
@@ -46,16 +48,12 @@ describe('what is no key or digest is refused', () => {
     ['33 bytes', Buffer.alloc(33, 1)],
     ['nothing', Buffer.alloc(0)],
   ] as const)
-    test(what, () => {
-      assert.throws(() => k256SignRecoverable(key, Buffer.alloc(32, 1)), RangeError);
+    test(what, async () => {
+      await assert.rejects(k256SignRecoverable(key, Buffer.alloc(32, 1)), RangeError);
+      await assert.rejects(k256PublicKey(key), RangeError);
     });
 
-  test('a digest of 31 bytes', () => {
-    assert.throws(() => k256Sign(bytes(5n), Buffer.alloc(31, 1)), RangeError);
-  });
-
-  test('a public key of what is none', () => {
-    assert.throws(() => k256PublicKey(Buffer.alloc(32)));
-    assert.throws(() => k256PublicKey(bytes(order)));
+  test('a digest of 31 bytes', async () => {
+    await assert.rejects(k256Sign(bytes(5n), Buffer.alloc(31, 1)), RangeError);
   });
 });

@@ -21,10 +21,10 @@ export interface SignResult {
  *
  * @throws BerthError invalid_argument for another algorithm, or a digest that has not 32 bytes
  */
-export function signData(root: AppRoot, algorithm: string, data: Uint8Array): SignResult {
+export async function signData(root: AppRoot, algorithm: string, data: Uint8Array): Promise<SignResult> {
   const scheme = schemeOf(algorithm);
-  const { key, publicKey, signatureChain } = signingKey(root, scheme.key);
-  const signature = scheme.sign(key, data);
+  const { key, publicKey, signatureChain } = await signingKey(root, scheme.key);
+  const signature = await scheme.sign(key, data);
   return { signature, signatureChain: [signature, ...signatureChain], publicKey };
 }
 
@@ -56,7 +56,7 @@ export async function verifyData(
 
 interface Scheme {
   readonly key: 'secp256k1' | 'ed25519';
-  readonly sign: (key: Buffer, data: Uint8Array) => Buffer;
+  readonly sign: (key: Buffer, data: Uint8Array) => Buffer | Promise<Buffer>;
   readonly verify: (publicKey: Uint8Array, data: Uint8Array, signature: Uint8Array) => boolean | Promise<boolean>;
 }
 

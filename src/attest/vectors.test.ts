@@ -18,12 +18,12 @@ import { k256Recover } from './testing/k256-recover.ts';
 
 const hex = (text: string): Buffer => Buffer.from(text, 'hex');
 
-test('key derivation: one path, three keys', () => {
+test('key derivation: one path, three keys', async () => {
   const secret = hex('1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b7c8d9e0f1a2b');
   const key = deriveKey(secret, ['vms']);
   assert.equal(key.toString('hex'), '9db79b3fefe69f2a7b7efbc908c854bf845a629023361f2c9cb3db09fb99010f');
   assert.equal(ed25519PublicKey(key).toString('base64url'), '5Pbre1Amf1hrp2V2bbfKlIfxpQb2pJAmrgmhxgVoG9s');
-  assert.equal(k256PublicKey(key).toString('base64url'), 'A6t_JdVkVdMAocH3f1f20WGT6JzdntxcXimUtEax8zc9');
+  assert.equal((await k256PublicKey(key)).toString('base64url'), 'A6t_JdVkVdMAocH3f1f20WGT6JzdntxcXimUtEax8zc9');
 });
 
 test('contexts of any length are derived from in the same way', () => {
@@ -89,26 +89,29 @@ test('event digests of both versions', () => {
   );
 });
 
-test('a signature chain is recovered to the app, and to the KMS', () => {
+test('a signature chain is recovered to the app, and to the KMS', async () => {
   const kms = Buffer.alloc(32, 7);
   const root = { k256Key: Buffer.alloc(32, 9), k256Signature: Buffer.alloc(0) };
   const appId = Buffer.alloc(20, 1);
   for (const algorithm of ['secp256k1', 'k256', '', 'ed25519']) {
-    const { publicKey, signatureChain } = getKey(root, '/test/path', 'test-purpose', algorithm);
+    const { publicKey, signatureChain } = await getKey(root, '/test/path', 'test-purpose', algorithm);
     const statement = keccak256(`test-purpose:${publicKey.toString('hex')}`);
-    assert.deepEqual(k256Recover(signatureChain[0], statement), k256PublicKey(root.k256Key));
+    assert.deepEqual(k256Recover(signatureChain[0], statement), await k256PublicKey(root.k256Key));
     assert.equal(signatureChain[1].length, 0);
   }
-  assert.notDeepEqual(kmsIssuedDigest(appId, k256PublicKey(root.k256Key)), kmsIssuedDigest(appId, k256PublicKey(kms)));
+  assert.notDeepEqual(
+    kmsIssuedDigest(appId, await k256PublicKey(root.k256Key)),
+    kmsIssuedDigest(appId, await k256PublicKey(kms)),
+  );
 });
 
-test('a key is the same whether it is derived or remembered, whatever was asked for in between', () => {
+test('a key is the same whether it is derived or remembered, whatever was asked for in between', async () => {
   const root = (): { k256Key: Buffer; k256Signature: Buffer } => ({
     k256Key: Buffer.alloc(32, 9),
     k256Signature: Buffer.alloc(0),
   });
   const used = root();
-  const first = getKey(used, 'path', 'purpose', '');
+  const first = await getKey(used, 'path', 'purpose', '');
   for (const [path, purpose, algorithm] of [
     ['path', 'other', ''],
     ['other', 'purpose', ''],
@@ -116,11 +119,11 @@ test('a key is the same whether it is derived or remembered, whatever was asked 
     ['path","purpose', '', ''],
     ['x'.repeat(5000), '', ''],
   ] as const) {
-    assert.deepEqual(getKey(used, path, purpose, algorithm), getKey(root(), path, purpose, algorithm));
-    assert.notDeepEqual(getKey(used, path, purpose, algorithm), first);
+    assert.deepEqual(await getKey(used, path, purpose, algorithm), await getKey(root(), path, purpose, algorithm));
+    assert.notDeepEqual(await getKey(used, path, purpose, algorithm), first);
   }
-  for (let index = 0; index < 1001; index++) getKey(used, `${index}`, '', 'ed25519');
-  assert.deepEqual(getKey(used, 'path', 'purpose', 'k256'), first);
+  for (let index = 0; index < 1001; index++) await getKey(used, `${index}`, '', 'ed25519');
+  assert.deepEqual(await getKey(used, 'path', 'purpose', 'k256'), first);
 });
 
 test('the hash of an app is that of its text, which the published client normalises', () => {

@@ -46,7 +46,7 @@ test('a root is backed up, restored into a TPM, sealed again and served: the key
     );
     const { compose } = vm;
     const appId = defaultAppId(compose.hash);
-    const expected = appSecrets(root, appId, instanceId(Buffer.alloc(20, 5), appId));
+    const expected = await appSecrets(root, appId, instanceId(Buffer.alloc(20, 5), appId));
     assert.deepEqual(keys.k256Key, expected.k256Key);
     assert.deepEqual(keys.diskCryptKey, expected.diskCryptKey);
   } finally {

@@ -20,7 +20,7 @@ export interface AppSecrets {
   readonly k256Signature: Buffer;
 }
 
-export function appSecrets(root: KmsRoot, appId: Buffer, instanceId: Buffer): AppSecrets {
+export async function appSecrets(root: KmsRoot, appId: Buffer, instanceId: Buffer): Promise<AppSecrets> {
   checkAppId(appId);
   const ca = p256Scalar(root.caKey);
   const k256Key = deriveKey(root.k256Key, [appId, 'app-key']);
@@ -28,7 +28,7 @@ export function appSecrets(root: KmsRoot, appId: Buffer, instanceId: Buffer): Ap
     diskCryptKey: deriveSecret(ca, [appId, instanceId, 'app-disk-crypt-key']),
     envCryptKey: envSecret(root, appId),
     k256Key,
-    k256Signature: k256SignRecoverable(root.k256Key, kmsIssuedDigest(appId, k256PublicKey(k256Key))),
+    k256Signature: await k256SignRecoverable(root.k256Key, kmsIssuedDigest(appId, await k256PublicKey(k256Key))),
   };
 }
 
@@ -44,15 +44,16 @@ export interface EnvPublicKey {
   readonly signatureV1: Buffer;
 }
 
-export function envEncryptPublicKey(root: KmsRoot, appId: Buffer, now: Date): EnvPublicKey {
+export async function envEncryptPublicKey(root: KmsRoot, appId: Buffer, now: Date): Promise<EnvPublicKey> {
   checkAppId(appId);
   const publicKey = envPublicKey(envSecret(root, appId));
   const timestamp = BigInt(Math.floor(now.getTime() / 1000));
   const time = Buffer.alloc(8);
   time.writeBigUInt64BE(timestamp);
-  const sign = (...parts: Buffer[]): Buffer =>
+  const sign = (...parts: Buffer[]): Promise<Buffer> =>
     k256SignRecoverable(root.k256Key, keccak256('dstack-env-encrypt-pubkey:', ...parts));
-  return { publicKey, signature: sign(appId, publicKey), timestamp, signatureV1: sign(appId, time, publicKey) };
+  const [signature, signatureV1] = await Promise.all([sign(appId, publicKey), sign(appId, time, publicKey)]);
+  return { publicKey, signature, timestamp, signatureV1 };
 }
 
 /** The authority of one app: its key, and its certificate under the root, as DER. */

@@ -53,10 +53,10 @@ export function kmsHandlers({ root, trust, policy }: KmsOptions): Handlers<typeo
   };
 
   return {
-    GetMeta: () => ({
+    GetMeta: async () => ({
       ca_cert: caCert,
       allow_any_upgrade: false,
-      k256_pubkey: k256PublicKey(root.k256Key),
+      k256_pubkey: await k256PublicKey(root.k256Key),
       bootstrap_info: null,
       is_dev: trust().root !== undefined,
       gateway_app_id: null,
@@ -64,8 +64,8 @@ export function kmsHandlers({ root, trust, policy }: KmsOptions): Handlers<typeo
       chain_id: null,
       app_auth_implementation: null,
     }),
-    GetAppEnvEncryptPubKey: ({ app_id }) => {
-      const { publicKey, signature, timestamp, signatureV1 } = envEncryptPublicKey(
+    GetAppEnvEncryptPubKey: async ({ app_id }) => {
+      const { publicKey, signature, timestamp, signatureV1 } = await envEncryptPublicKey(
         root,
         Buffer.from(app_id),
         new Date(),
@@ -81,7 +81,7 @@ export function kmsHandlers({ root, trust, policy }: KmsOptions): Handlers<typeo
       checkVersion(api_version);
       const presented = presentedAttestation(certificate);
       const { appId, instanceId, osImage } = await admit(presented.attestation, presented.reportData);
-      const secrets = appSecrets(root, appId, instanceId);
+      const secrets = await appSecrets(root, appId, instanceId);
       return {
         ca_cert: caCert,
         disk_crypt_key: secrets.diskCryptKey,

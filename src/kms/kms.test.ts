@@ -45,8 +45,8 @@ test('an app gets its keys over RA-TLS, the same each time, and no other app get
   assert.deepEqual(await kms.keysOf(vm), keys);
   const appId = vm.compose.hash.subarray(0, 20);
   assert.deepEqual(
-    k256Recover(keys.k256Signature, kmsIssuedDigest(appId, k256PublicKey(keys.k256Key))),
-    k256PublicKey(kms.root.k256Key),
+    k256Recover(keys.k256Signature, kmsIssuedDigest(appId, await k256PublicKey(keys.k256Key))),
+    await k256PublicKey(kms.root.k256Key),
   );
   const others = await kms.keysOf(sibling);
   for (const field of ['k256Key', 'diskCryptKey', 'envCryptKey'] as const)
@@ -91,7 +91,7 @@ test('the published client accepts the key for environments and what it encrypts
   assert.equal(response.status, 200);
   const reply = (await response.json()) as Record<string, string> & { timestamp: number };
   const bytes = (field: string): Buffer => Buffer.from(reply[field] ?? '', 'hex');
-  const root = `0x${k256PublicKey(kms.root.k256Key).toString('hex')}`;
+  const root = `0x${(await k256PublicKey(kms.root.k256Key)).toString('hex')}`;
   assert.equal(
     verifyEnvEncryptPublicKey(bytes('public_key'), bytes('signature_v1'), appId, BigInt(reply.timestamp)),
     root,
@@ -106,7 +106,7 @@ test('GetMeta names the root, over TLS and without; nothing secret is said witho
   await using kms = await startKms();
   const response = await fetch(`${kms.publicUrl}/prpc/KMS.GetMeta`);
   const meta = (await response.json()) as Record<string, unknown>;
-  assert.equal(meta.k256_pubkey, k256PublicKey(kms.root.k256Key).toString('hex'));
+  assert.equal(meta.k256_pubkey, (await k256PublicKey(kms.root.k256Key)).toString('hex'));
   assert.equal(meta.is_dev, true);
   assert.deepEqual(certificateFromPem(meta.ca_cert as string), kms.root.caCertificate);
   for (const method of ['GetAppKey', 'GetTempCaCert', 'SignCert', 'toString', 'constructor']) {

@@ -10,7 +10,7 @@ import { issueCollateral } from '../../attest/simulated/collateral.ts';
 import { SimulatedPlatform } from '../../attest/simulated/platform.ts';
 import { SimulatedTdxQuoter } from '../../attest/simulated/tdx-quoter.ts';
 import { askLocalProvider, requestLocalSeed } from './client.ts';
-import { encodeFrame } from './frames.ts';
+import { bytesField, encodeFrame, readFrame } from './frames.ts';
 import { createLocalProvider } from './provider.ts';
 import { boxKeyPair, openBox, sealBox } from './sealed-box.ts';
 import { localProviderEnclave } from './seed.ts';
@@ -99,6 +99,24 @@ test('nonsense ends the connection and not the provider', async () => {
   await provider.seedOf('kernel', 'app');
 });
 
+test('a sender that drips is given up, and one that sends byte by byte in time is served', async () => {
+  await using provider = await start(secret, 300);
+  const slow = createConnection(provider.port, '127.0.0.1');
+  slow.on('error', () => {}).resume();
+  slow.write(Buffer.from('00010000', 'hex'));
+  const dripping = setInterval(() => slow.write(' '), 20);
+  await once(slow, 'close');
+  clearInterval(dripping);
+
+  await using patient = await start(secret);
+  const quoter = new SimulatedTdxQuoter(platform, { mrtd: Buffer.alloc(48), bootEvents: [] });
+  const quote = await quoter.quote(Buffer.concat([boxKeyPair().publicKey, Buffer.alloc(32)]));
+  const socket = createConnection({ port: patient.port, host: '127.0.0.1', noDelay: true });
+  for (const byte of encodeFrame({ quote })) socket.write(Buffer.of(byte));
+  assert.equal(bytesField(await readFrame(socket), 'encrypted_key').length, 80);
+  socket.destroy();
+});
+
 type Reply = Awaited<ReturnType<typeof askLocalProvider>>;
 
 interface Provider {
@@ -116,12 +134,13 @@ interface Provider {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-async function start(providerSecret: Buffer): Promise<Provider> {
+async function start(providerSecret: Buffer, timeoutMs?: number): Promise<Provider> {
   const server: Server = createLocalProvider({
     secret: providerSecret,
     platform,
     trust: () => ({ root: platform.root, collateral: issueCollateral(platform) }),
     log: { info: () => {} },
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   const { port } = server.address() as AddressInfo;

@@ -16,9 +16,10 @@ export interface LocalProviderOptions {
   /** Whose quotes are believed. */
   readonly trust: () => Trust;
   readonly log: { info(fields: object, text: string): void };
+  /** Milliseconds that a connection has in all. Default 30,000. */
+  readonly timeoutMs?: number;
 }
 
-const TIMEOUT_MS = 30_000;
 const MAX_CONNECTIONS = 64;
 
 /**
@@ -27,7 +28,9 @@ const MAX_CONNECTIONS = 64;
  */
 export function createLocalProvider(options: LocalProviderOptions): Server {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
+    // Not of silence: a sender that drips would hold its place.
+    const deadline = setTimeout(() => socket.destroy(), options.timeoutMs ?? 30_000);
+    socket.on('close', () => clearTimeout(deadline));
     socket.on('error', () => socket.destroy());
     answer(socket, options).catch((error: unknown) => {
       options.log.info({ reason: (error as Error).message }, 'no key was given');

@@ -5,9 +5,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { padReportData } from '../attest/attest.ts';
+import { decodeAttestation } from '../attest/attestation.ts';
 import { issueCollateral } from '../attest/simulated/collateral.ts';
+import { checkQuote } from '../attest/testing/check-quote.ts';
 import { type QemuTpm, startQemuTpm } from '../attest/testing/swtpm.ts';
 import { verifyPeer } from '../attest/tls/peer.ts';
+import { parseTpmQuote } from '../attest/tpm/tpm-quote.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
 import { certificateFromPem } from '../attest/x509/pem.ts';
 import { defaultPolicy } from '../kms/policy.ts';
@@ -166,6 +170,14 @@ describe('keys of apps in a VM', () => {
         ['compose-hash'],
       );
     }
+  });
+
+  test('and which tpm2-tools outside accept, for the data that it was asked for', async () => {
+    const { attestation, provider } = second.get('tpm')!;
+    const { quote } = await decodeAttestation(attestation);
+    assert.equal(parseTpmQuote(quote).publicKey.toString('hex'), provider.id);
+    await checkQuote(quote, padReportData(Buffer.from('1234', 'hex')));
+    await assert.rejects(checkQuote(quote, padReportData(Buffer.from('5678', 'hex'))), /tpm2_checkquote/);
   });
 });
 

@@ -4,18 +4,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { PublicKey } from '@solana/web3.js';
 import { build } from 'esbuild';
+import { recoverMessageAddress } from 'viem';
 import { issueCollateral } from '../attest/simulated/collateral.ts';
 import { SimulatedPlatform } from '../attest/simulated/platform.ts';
 import { verifyPeer } from '../attest/tls/peer.ts';
 import type { Expectations, VerifyInput } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
 import { certificateFromPem } from '../attest/x509/pem.ts';
+import { guideExample } from './testing/guide.ts';
 import { AgentVm, type VmProgram } from './testing/vm.ts';
 import type { VmAppOutput } from './testing/vm-app.ts';
+import type { VmWallets } from './testing/vm-wallets.ts';
 import { readVerifyRequest } from './verify-request.ts';
 
-const compose = '{"manifest_version":2,"name":"vm app","runner":"bash","public_sysinfo":true}';
+const app = { manifest_version: 2, name: 'vm app', runner: 'bash', public_sysinfo: true, key_provider: 'local' };
+const compose = JSON.stringify(app);
+const other = '/run/other';
 
 describe('an app in a VM', () => {
   let vm: AgentVm;
@@ -23,26 +29,41 @@ describe('an app in a VM', () => {
   let first: VmAppOutput;
   before(async () => {
     vm = await AgentVm.boot(compose);
-    await vm.upload('/app', { 'app.cjs': await bundleApp() });
+    // The settings that the guide shows.
+    const config = JSON.parse(await guideExample('"app_compose"')) as Record<string, unknown>;
+    await vm.install('/dstack', { compose, config });
+    await vm.upload('/app', {
+      'app.cjs': await bundleProgram('vm-app.ts'),
+      'wallets.cjs': await bundleProgram('vm-wallets.ts'),
+    });
     agent = await vm.startAgent();
     first = await runApp('started');
   });
   after(() => vm[Symbol.asyncDispose]());
 
-  async function runApp(event: string): Promise<VmAppOutput> {
-    // As a user without any rights: the socket is for everybody in the VM.
-    const output = await vm.run(`setpriv --reuid 1000 --regid 1000 --clear-groups node /app/app.cjs ${event}`, 180_000);
-    return JSON.parse(output) as VmAppOutput;
+  /** As a user without any rights: the socket is for everybody in the VM. */
+  const asUser = (command: string) => `setpriv --reuid 1000 --regid 1000 --clear-groups ${command}`;
+
+  async function runApp(event: string, socket = ''): Promise<VmAppOutput> {
+    return JSON.parse(await vm.run(asUser(`node /app/app.cjs ${event} ${socket}`), 180_000)) as VmAppOutput;
   }
 
   const trust = (platform = vm.platform) => ({ root: platform.root, collateral: issueCollateral(platform) });
 
+  /** Names of the checks that fail for a verifier outside of the VM. */
   async function failures(input: VerifyInput, expected: Expectations = {}, platform = vm.platform): Promise<string[]> {
     const { checks } = await verifyAttestation(input, trust(platform), expected);
     return checks.filter(({ ok }) => !ok).map(({ name }) => name);
   }
 
-  test('gets keys, signatures and a quote from the published SDK', () => {
+  /** What `GetQuote` gave the program. */
+  function quoteOf({ quote }: VmAppOutput) {
+    const { input } = readVerifyRequest(quote);
+    assert.ok('quote' in input);
+    return input;
+  }
+
+  test('obtains keys, signatures and a quote with the published SDK', () => {
     assert.equal(first.version, '0.5.8');
     assert.match(first.key, /^[0-9a-f]{64}$/);
     assert.equal(first.signatureIsValid, true);
@@ -53,32 +74,50 @@ describe('an app in a VM', () => {
     assert.equal(first.quote.vm_config, '{"spec_version":1}');
   });
 
-  test('an outside verifier accepts its attestation and its quote', async () => {
-    const expected = { reportData: Buffer.from('from the VM'), appCompose: compose };
-    assert.deepEqual(await failures({ attestation: Buffer.from(first.attestation, 'hex') }, expected), []);
-    assert.deepEqual(await failures(readVerifyRequest(first.quote).input, expected), []);
-  });
-
-  test('and names what is wrong with one that was tampered with', async () => {
-    const { input } = readVerifyRequest(first.quote);
-    assert.ok('quote' in input);
-    const quote = Buffer.from(input.quote);
-    quote[48 + 472]! ^= 1;
-    assert.ok((await failures({ ...input, quote })).includes('quote'));
-    const eventLog = input.eventLog.map((event) =>
-      event.event === 'started' ? { ...event, event: 'stopped' } : event,
-    );
-    assert.deepEqual(await failures({ ...input, eventLog }), ['event-log']);
-    assert.deepEqual(await failures(input, { appCompose: `${compose} ` }), ['compose-hash']);
-    assert.ok((await failures(input, {}, SimulatedPlatform.create())).includes('root'));
-  });
-
-  test("the certificate of its TLS server attests the server's key", async () => {
+  test('obtains a TLS certificate with it, which attests the key of its TLS server', async () => {
     const report = await verifyPeer(certificateFromPem(first.peer), trust());
     assert.equal(report.valid, true, JSON.stringify(report.checks));
   });
 
-  test('the host sees the machine through its own socket, and the public port', async () => {
+  test("makes wallets of its keys by the SDK's helpers", async () => {
+    const { ethereum, solana } = JSON.parse(await vm.run(asUser('node /app/wallets.cjs'), 180_000)) as VmWallets;
+    assert.equal(await recoverMessageAddress({ message: 'hello', signature: ethereum.signature }), ethereum.address);
+    assert.ok(PublicKey.isOnCurve(new PublicKey(solana).toBytes()));
+  });
+
+  describe('a verifier outside', () => {
+    test('accepts its attestation and its quote', async () => {
+      const expected = { reportData: Buffer.from('from the VM'), appCompose: compose };
+      assert.deepEqual(await failures({ attestation: Buffer.from(first.attestation, 'hex') }, expected), []);
+      assert.deepEqual(await failures(quoteOf(first), expected), []);
+    });
+
+    test('names the check that a changed quote fails', async () => {
+      const input = quoteOf(first);
+      const quote = Buffer.from(input.quote);
+      quote[48 + 136]! ^= 1;
+      assert.deepEqual(await failures({ ...input, quote }), ['quote']);
+    });
+
+    test('names the check that a changed event log fails', async () => {
+      const input = quoteOf(first);
+      const eventLog = input.eventLog.map((event) =>
+        event.event === 'started' ? { ...event, event: 'stopped' } : event,
+      );
+      assert.notDeepEqual(eventLog, input.eventLog);
+      assert.deepEqual(await failures({ ...input, eventLog }), ['event-log']);
+    });
+
+    test('names the check that a wrong compose hash fails', async () => {
+      assert.deepEqual(await failures(quoteOf(first), { appCompose: `${compose} ` }), ['compose-hash']);
+    });
+
+    test('names the check that a wrong root fails', async () => {
+      assert.deepEqual(await failures(quoteOf(first), {}, SimulatedPlatform.create()), ['root']);
+    });
+  });
+
+  test('is seen by the host through its own socket, and through the public port', async () => {
     const info = JSON.parse(await vm.fetch({ unix: '/run/dstack/guest.sock' }, '/api/SysInfo')) as {
       num_cpus: number;
       disks: object[];
@@ -90,40 +129,64 @@ describe('an app in a VM', () => {
     assert.match(await vm.fetch({ port: 8090 }, '/metrics'), /^disk_total_size\{name="[^"]+",mount_point="\/"\} \d+$/m);
   });
 
-  test('the socket of the host is closed to the app', async () => {
+  test('does not reach the socket of the host', async () => {
     const { exitCode, stderr } = await vm.try(
-      'setpriv --reuid 1000 --regid 1000 --clear-groups curl -sS --unix-socket /run/dstack/guest.sock http://x/api/Info',
+      asUser('curl -sS --unix-socket /run/dstack/guest.sock http://x/api/Info'),
     );
     assert.notEqual(exitCode, 0);
     assert.match(stderr, /Permission denied|Couldn't connect/);
   });
 
-  test('an agent that is killed and started again has the same keys, and the events of this boot', async () => {
+  test('has the same keys when the agent was killed and started again, and the events of this boot', async () => {
     await agent.kill();
     agent = await vm.startAgent();
     const again = await runApp('again');
     assert.equal(again.key, first.key);
     assert.equal(again.info.app_id, first.info.app_id);
-    const events = (JSON.parse(again.quote.event_log) as { event: string }[]).map(({ event }) => event);
-    assert.deepEqual(events.slice(-3), ['system-ready', 'started', 'again']);
+    assert.deepEqual(eventsOf(again).slice(-3), ['system-ready', 'started', 'again']);
     assert.deepEqual(
       await failures({ attestation: Buffer.from(again.attestation, 'hex') }, { appCompose: compose }),
       [],
     );
   });
 
-  test('a second agent beside it is refused', async () => {
+  test('has one agent: a second beside it is refused', async () => {
     const { exitCode, stderr } = await vm.try('node /dstack/agent.cjs /dstack/agent.json');
     assert.equal(exitCode, 1);
     assert.match(stderr, /something listens/);
   });
+
+  test('has the same keys when the VM was switched off and on, and another boot', async () => {
+    await vm.reboot();
+    agent = await vm.startAgent();
+    const booted = await runApp('booted');
+    assert.equal(booted.key, first.key);
+    assert.equal(booted.info.app_id, first.info.app_id);
+    assert.deepEqual(eventsOf(booted).slice(-2), ['system-ready', 'booted']);
+  });
+
+  test('has other keys than another app', async () => {
+    const config = {
+      ...{ app_keys: `${other}/keys.json`, event_log: `${other}/events.log`, sockets: [other] },
+      ...{ guest_socket: `${other}/guest.sock`, http: '127.0.0.1:0' },
+    };
+    await vm.install('/other', { compose: JSON.stringify({ ...app, name: 'other app' }), config });
+    await vm.startAgent('/other');
+    const another = await runApp('started', `${other}/dstack.sock`);
+    assert.notEqual(another.key, first.key);
+    assert.notEqual(another.info.app_id, first.info.app_id);
+  });
 });
 
-/** The program with the SDK, as one file. */
-async function bundleApp(): Promise<Buffer> {
+function eventsOf({ quote }: VmAppOutput): string[] {
+  return (JSON.parse(quote.event_log) as { event: string }[]).map(({ event }) => event);
+}
+
+/** A program for the VM, as one file. */
+async function bundleProgram(name: string): Promise<Buffer> {
   const scratch = await mkdtemp(join(tmpdir(), 'berth-vm-app-'));
   const outfile = join(scratch, 'app.cjs');
-  const entry = fileURLToPath(new URL('testing/vm-app.ts', import.meta.url));
+  const entry = fileURLToPath(new URL(`testing/${name}`, import.meta.url));
   await build({ entryPoints: [entry], outfile, bundle: true, minify: true, platform: 'node', format: 'cjs' });
   const content = await readFile(outfile);
   await rm(scratch, { recursive: true, force: true });

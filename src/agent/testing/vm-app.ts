@@ -1,6 +1,6 @@
 /**
- * A program of an app, as it runs in a VM: uses the published SDK at the place where it looks for the agent by itself, and
- * prints what it was given as one line of JSON.
+ * A program of an app, as it runs in a VM: uses the published SDK and prints what it was given as one line of JSON. Its
+ * arguments are the name of an event to emit, and a socket; without one it is the SDK that finds the agent.
  */
 
 import { once } from 'node:events';
@@ -28,8 +28,8 @@ export interface VmAppOutput {
   readonly peer: string;
 }
 
-async function main(event: string): Promise<VmAppOutput> {
-  const client = new DstackClient();
+async function main(event = '', socket?: string): Promise<VmAppOutput> {
+  const client = new DstackClient(socket);
   const { key } = await client.getKey('wallet', 'signing');
   await client.emitEvent(event, 'payload');
   const { quote, event_log, vm_config, replayRtmrs } = await client.getQuote('from the VM');
@@ -69,4 +69,4 @@ async function serveTls(client: DstackClient): Promise<string> {
   return certificate;
 }
 
-main(process.argv[2] ?? 'started').then((output) => console.log(JSON.stringify(output)));
+main(...process.argv.slice(2)).then((output) => console.log(JSON.stringify(output)));

@@ -107,7 +107,10 @@ describe('the guide to the guest agent', () => {
   });
 
   test('checking a quote', async () => {
-    assert.match(await shell(await guideExample('bin/berth verify attestation.json')), /^ok +compose-hash .*\nvalid\n$/ms);
+    assert.match(
+      await shell(await guideExample('bin/berth verify attestation.json')),
+      /^ok +compose-hash .*\nvalid\n$/ms,
+    );
   });
 
   test("checking a quote with somebody else's verifier", async () => {

@@ -48,6 +48,14 @@ export class Pending {
   }
 }
 
+/**
+ * Waits for tasks that run side by side until the last has ended, whatever became of the others: what they leave may be
+ * taken away then. Throws what the first of them that failed did.
+ */
+export async function settled(tasks: readonly (Promise<unknown> | null)[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(tasks)) if (outcome.status === 'rejected') throw outcome.reason;
+}
+
 /** Admits at most `limit` tasks at a time, first come, first served. */
 export class Admission {
   readonly #limit: number;

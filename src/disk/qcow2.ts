@@ -1,12 +1,13 @@
 /**
- * Disk images, by qemu-img; empty layers by {@link emptyOverlay}, since every VM waits for one. Formats are always stated, never guessed: a guest can write another format's header onto its
- * raw disk. An image that belongs to a VM's uid is opened with that uid's rights, so that a header which names other
+ * Disk images, by qemu-img; empty layers by {@link emptyOverlay}, since every VM waits for one. Formats are always stated,
+ * never guessed: a guest can write another format's header onto its raw disk. An image that belongs to a VM's uid is opened with that uid's rights, so that a header which names other
  * files reaches nothing its owner could not read.
  */
 
-import { chmod, chown, open, rm, stat } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { runCommand } from '../common/command.ts';
+import { settled } from '../common/concurrency.ts';
 import { syncAll, writeAt } from '../common/files.ts';
 import { emptyOverlay } from './overlay-header.ts';
 
@@ -43,15 +44,20 @@ export async function createOverlay(options: CreateOverlayOptions): Promise<void
     throw new RangeError('the backing name must be a plain file name');
   size(sizeBytes);
   const { parts, fileBytes } = emptyOverlay(backing, backingFormat, sizeBytes);
-  await whole({ path, uid, sync }, async () => {
-    const file = await open(path, 'w', 0o600);
-    try {
-      await file.truncate(fileBytes);
-      for (const { offset, bytes } of parts) await writeAt(file, bytes, offset);
-    } finally {
-      await file.close();
-    }
-  });
+  try {
+    await using file = await open(path, 'w', 0o600);
+    await settled([
+      // The name may have been there, left by a try that was cut off.
+      file.chmod(0o600),
+      uid === null ? null : file.chown(uid, uid),
+      file.truncate(fileBytes),
+      ...parts.map(({ offset, bytes }) => writeAt(file, bytes, offset)),
+    ]);
+    if (sync) await syncAll([path, dirname(path)]);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
 }
 
 /** What a disk's header says. Works while a VM uses the disk. */
@@ -72,22 +78,6 @@ export async function info(path: string, format: DiskFormat): Promise<DiskInfo> 
 /** Makes a disk that no VM uses larger. Refuses to shrink it. Throws CommandError. */
 export async function grow(path: string, format: DiskFormat, sizeBytes: number): Promise<void> {
   await qemuImg(path, ['resize', '-q', '-f', format, '--', path, size(sizeBytes)]);
-}
-
-/** Has an image written, gives it to its owner, and makes it durable; or leaves nothing. */
-async function whole(
-  { path, uid, sync }: { readonly path: string; readonly uid: number | null; readonly sync: boolean },
-  write: () => Promise<unknown>,
-): Promise<void> {
-  try {
-    await write();
-    await chmod(path, 0o600);
-    if (uid !== null) await chown(path, uid, uid);
-    if (sync) await syncAll([path, dirname(path)]);
-  } catch (error) {
-    await rm(path, { force: true });
-    throw error;
-  }
 }
 
 /** Runs qemu-img with the rights of the image's owner. */

@@ -1,3 +1,4 @@
+import { settled } from '../common/concurrency.ts';
 import { failpoint } from '../common/failpoint.ts';
 import type { Log } from '../common/log.ts';
 
@@ -78,8 +79,7 @@ export async function runSteps<C>(
   try {
     for (const part of plan) {
       const branches = 'branches' in part ? part.branches : [[part]];
-      const outcomes = await Promise.allSettled(branches.map(runInOrder));
-      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+      await settled(branches.map(runInOrder));
     }
   } catch (error) {
     throw (await undoSteps(operation, begun, context, log)) ? error : new NotUndoneError(error);

@@ -55,7 +55,8 @@ export class Templates {
   /** The template that serves a request, or null. */
   async find(request: CreateVm): Promise<StoredSnapshot | null> {
     const shape = this.#shapeFor(request);
-    return shape === null ? null : this.#byKey(await this.#key(shape));
+    if (shape === null || !this.#mayHave(shape)) return null;
+    return this.#byKey(await this.#key(shape));
   }
 
   /** Builds a template for what a request asked for, once the host has nothing better to do. */
@@ -108,6 +109,13 @@ export class Templates {
   async close(): Promise<void> {
     this.#closing = true;
     await this.#building.idle();
+  }
+
+  /** Whether it is worth finding out the key. */
+  #mayHave({ cpus, memoryMiB }: TemplateShape): boolean {
+    return this.#snapshots
+      .all()
+      .some((one) => one.role === 'template' && one.cpus === cpus && one.memoryMiB === memoryMiB);
   }
 
   #byKey(key: string): StoredSnapshot | null {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, chown, link, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
+import { settled } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import { exists, linkOnce, syncAll, syncPath } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
@@ -26,38 +27,50 @@ export function newLayerName(): string {
 export const directoryStep: Step<OperationContext> = {
   name: 'directory',
   async run(context) {
-    const { deps, vm, detail } = context;
+    const { deps, vm } = context;
     const dir = deps.layout.dir(vm.id);
     const run = deps.layout.run(vm.id);
     await mkdir(run, { recursive: true });
-    // The VM's process passes through to its own files; nobody else's does.
-    if (vm.uid !== null) await chown(dir, 0, vm.uid);
-    await chmod(dir, vm.uid === null ? 0o700 : 0o710);
-    await chmod(run, 0o700);
-    if (typeof detail.snapshotId === 'string') await linkSnapshot(context, detail.snapshotId);
-    else await (vm.boot === null ? linkImage(context) : pinBoot(context, vm.boot));
-    for (const [index, { name, asset }] of vm.dataDisks.entries())
-      await deps.assets.pinDisk(name, asset, deps.layout.dataBase(vm.id, index));
-    await nameConsole(context);
+    await settled([
+      // The VM's process passes through to its own files; nobody else's does.
+      vm.uid === null ? null : chown(dir, 0, vm.uid),
+      chmod(dir, vm.uid === null ? 0o700 : 0o710),
+      chmod(run, 0o700),
+      linkSource(context),
+      ...vm.dataDisks.map(({ name, asset }, index) =>
+        deps.assets.pinDisk(name, asset, deps.layout.dataBase(vm.id, index)),
+      ),
+      nameConsole(context),
+    ]);
   },
   async undo({ deps: { layout }, vm }) {
     await rm(layout.dir(vm.id), { recursive: true, force: true });
   },
 };
 
+function linkSource(context: OperationContext): Promise<void> {
+  const { vm, detail } = context;
+  if (typeof detail.snapshotId === 'string') return linkSnapshot(context, detail.snapshotId);
+  return vm.boot === null ? linkImage(context) : pinBoot(context, vm.boot);
+}
+
 async function linkSnapshot({ deps: { layout }, vm, detail }: OperationContext, snapshotId: string): Promise<void> {
   const source = layout.snapshot(snapshotId);
   const dir = layout.dir(vm.id);
-  for (const name of await snapshotFiles(source))
-    if (isDiskFile(name)) await linkOnce(join(source, name), join(dir, name));
-  if (detail.memory === 1) await linkMemory(source, dir);
+  const names = (await snapshotFiles(source)).filter(isDiskFile);
+  await settled([
+    ...names.map((name) => linkOnce(join(source, name), join(dir, name))),
+    detail.memory === 1 ? linkMemory(source, dir) : null,
+  ]);
 }
 
 async function linkImage({ deps: { layout, images }, vm }: OperationContext): Promise<void> {
   const files = await images.files(vm.imageId ?? '');
-  await linkOnce(files.kernel, layout.kernel(vm.id));
-  await linkOnce(files.initrd, layout.initrd(vm.id));
-  await linkOnce(files.rootfs, join(layout.dir(vm.id), baseName));
+  await settled([
+    linkOnce(files.kernel, layout.kernel(vm.id)),
+    linkOnce(files.initrd, layout.initrd(vm.id)),
+    linkOnce(files.rootfs, join(layout.dir(vm.id), baseName)),
+  ]);
 }
 
 async function pinBoot({ deps: { assets, layout }, vm }: OperationContext, boot: VmBoot): Promise<void> {
@@ -87,7 +100,7 @@ export const diskStep: Step<OperationContext> = {
     const dir = layout.dir(vm.id);
     const layer = String(detail.layer);
     const below = typeof detail.belowLayer === 'string' ? detail.belowLayer : baseName;
-    await createOverlay({
+    const root = createOverlay({
       path: join(dir, layer),
       backing: below,
       backingFormat: below === baseName ? (vm.rootDisk.asset?.format ?? 'raw') : 'qcow2',
@@ -96,9 +109,9 @@ export const diskStep: Step<OperationContext> = {
       uid: vm.uid,
       sync: false,
     });
-    for (const [index, { readOnly, asset, sizeMiB }] of vm.dataDisks.entries()) {
-      if (readOnly) continue;
-      await createOverlay({
+    const data = vm.dataDisks.map(({ readOnly, asset, sizeMiB }, index) => {
+      if (readOnly) return null;
+      return createOverlay({
         path: layout.dataLayer(vm.id, index),
         backing: basename(layout.dataBase(vm.id, index)),
         backingFormat: asset.format,
@@ -106,8 +119,9 @@ export const diskStep: Step<OperationContext> = {
         uid: vm.uid,
         sync: false,
       });
-    }
-    await writeFile(layout.manifest(vm.id), manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
+    });
+    const manifest = writeFile(layout.manifest(vm.id), manifestText({ version: 1, id: vm.id, layer }), { mode: 0o600 });
+    await settled([root, ...data, manifest]);
   },
 };
 

@@ -1,5 +1,12 @@
 import type { Duplex } from 'node:stream';
 
+export interface RawCall {
+  /** The only status that is an answer; default 200. */
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
 /**
  * HTTP/1.1 on one connection, one request after another, with hardly anything done per request: for servers at the other end
  * of whatever carries bytes. Replies must have a Content-Length.
@@ -7,7 +14,7 @@ import type { Duplex } from 'node:stream';
 export class RawHttp {
   readonly #stream: Duplex;
   #received = Buffer.alloc(0);
-  #settle: { resolve: (body: string) => void; reject: (error: Error) => void } | null = null;
+  #settle: { status: number; resolve: (body: string) => void; reject: (error: Error) => void } | null = null;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
@@ -21,10 +28,19 @@ export class RawHttp {
 
   /** @returns the body of a reply with status 200 */
   post(path: string, body: string): Promise<string> {
+    return this.call('POST', path, { body });
+  }
+
+  /** @returns the body of a reply that has the status */
+  call(method: string, path: string, { status = 200, headers = {}, body = '' }: RawCall = {}): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
-    this.#settle = { resolve, reject };
-    const headers = `Host: vm\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}`;
-    this.#stream.write(`POST ${path} HTTP/1.1\r\n${headers}\r\n\r\n${body}`);
+    this.#settle = { status, resolve, reject };
+    const lines = Object.entries({
+      Host: 'vm',
+      ...(body === '' ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+      ...headers,
+    }).map(([name, value]) => `${name}: ${value}\r\n`);
+    this.#stream.write(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
     return promise;
   }
 
@@ -41,7 +57,7 @@ export class RawHttp {
     if (this.#received.length < whole) return;
     const body = this.#received.toString('utf8', end + 4, whole);
     this.#received = this.#received.subarray(whole);
-    if (head.startsWith('HTTP/1.1 200 ')) this.#settle?.resolve(body);
-    else this.#settle?.reject(new Error(head.split('\r\n', 1)[0]));
+    if (head.startsWith(`HTTP/1.1 ${this.#settle?.status} `)) this.#settle?.resolve(body);
+    else this.#settle?.reject(new Error(`${head.split('\r\n', 1)[0]} ${body}`));
   }
 }

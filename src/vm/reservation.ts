@@ -31,11 +31,16 @@ export interface PreparedVm {
  * this build yet.
  */
 export async function prepareVm(request: CreateVm, origin: Origin | null, deps: VmDependencies): Promise<PreparedVm> {
-  const snapshot = origin?.snapshot ?? null;
   checkRequest(request);
   checkParkAfter(request.parkAfterSeconds ?? null);
   // One that is not to run yet takes no space; it is looked for at the first start.
-  if (request.start !== false) await checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
+  const space = request.start === false ? null : checkSpace(deps.layout.home, deps.settings.diskReserveMiB);
+  const [prepared] = await Promise.all([inspect(request, origin, deps), space]);
+  return prepared;
+}
+
+async function inspect(request: CreateVm, origin: Origin | null, deps: VmDependencies): Promise<PreparedVm> {
+  const snapshot = origin?.snapshot ?? null;
   const disks = await Promise.all((request.disks ?? []).map((disk) => inspectDisk(disk, deps)));
   const dataDisks = disks.filter(({ root }) => !root).map(({ root: _, ...disk }) => disk);
   const root = disks.find((disk) => disk.root);

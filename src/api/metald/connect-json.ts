@@ -95,7 +95,9 @@ async function send(request: WireRequest, response: WireResponse, status: number
 }
 
 function takesGzip(request: WireRequest): boolean {
-  return /(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?\s*(?:,|$)/.test(
-    String(request.headers['accept-encoding'] ?? ''),
-  );
+  const header = String(request.headers['accept-encoding'] ?? '');
+  return header.split(',').some((item) => {
+    const [name = '', ...parameters] = item.split(';').map((part) => part.trim());
+    return (name === 'gzip' || name === '*') && !parameters.some((parameter) => /^q=0(?:\.0*)?$/.test(parameter));
+  });
 }

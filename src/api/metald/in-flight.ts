@@ -1,6 +1,9 @@
-/** Requests whose replies are not gone yet: how many a connection may have, and how long their readers may take. */
+/**
+ * Requests whose replies are not gone yet: how many a connection may have, and how long their clients may take to send the
+ * one and to read the other.
+ */
 
-import type { Http2ServerRequest } from 'node:http2';
+import { constants, type Http2ServerRequest } from 'node:http2';
 import type { WireRequest, WireResponse } from './server.ts';
 
 /** Requests of one connection at a time: pipelined by HTTP/1.1, or streams of HTTP/2. */
@@ -9,21 +12,33 @@ export const maxInFlight = 32;
 interface Reply {
   readonly request: WireRequest;
   readonly response: WireResponse;
+  /** When it came, ms of a clock that never goes back. */
+  readonly since: number;
   /** When it was first seen written and not gone, ms of a clock that never goes back. */
   writtenAt: number | null;
 }
 
-/** Cuts connections whose client sends requests and does not read the replies: they are held in memory until it does. */
+export interface InFlightLimits {
+  /** How long a whole request may take to come, ms. */
+  readonly requestTimeoutMs: number;
+  /** How long a whole reply may take on its way to the client, ms. */
+  readonly drainTimeoutMs: number;
+}
+
+/**
+ * Cuts connections whose client sends requests and does not read the replies, and streams whose request does not end: both are
+ * held in memory until then. (Requests of HTTP/1.1 that do not end are cut by Node.)
+ */
 export class InFlight {
   readonly #replies = new Set<Reply>();
   readonly #ofConnection = new WeakMap<object, number>();
-  readonly #drainTimeoutMs: number;
+  readonly #limits: InFlightLimits;
   readonly #timer: NodeJS.Timeout;
 
-  /** `drainTimeoutMs`: how long a whole reply may take on its way to the client. */
-  constructor(drainTimeoutMs: number) {
-    this.#drainTimeoutMs = drainTimeoutMs;
-    this.#timer = setInterval(() => this.#cutStuck(), drainTimeoutMs / 4).unref();
+  constructor(limits: InFlightLimits) {
+    this.#limits = limits;
+    const shortest = Math.min(limits.requestTimeoutMs, limits.drainTimeoutMs);
+    this.#timer = setInterval(() => this.#cutStuck(), shortest / 4).unref();
   }
 
   /** False when the connection has too many already, and was cut. HTTP/2 counts its streams itself. */
@@ -36,7 +51,7 @@ export class InFlight {
       return false;
     }
     if (isHttp1) this.#ofConnection.set(socket, count + 1);
-    const reply: Reply = { request, response, writtenAt: null };
+    const reply: Reply = { request, response, since: performance.now(), writtenAt: null };
     this.#replies.add(reply);
     response.once('close', () => {
       this.#replies.delete(reply);
@@ -51,11 +66,13 @@ export class InFlight {
 
   #cutStuck(): void {
     const now = performance.now();
+    const { requestTimeoutMs, drainTimeoutMs } = this.#limits;
     for (const reply of this.#replies) {
+      if (!reply.request.complete && now - reply.since >= requestTimeoutMs) endStream(reply.request);
       // A reply of HTTP/1.1 has no socket before its turn: those before it may take their time.
       if (!reply.response.writableEnded || !reply.response.socket) continue;
       reply.writtenAt ??= now;
-      if (now - reply.writtenAt >= this.#drainTimeoutMs) cut(reply.request);
+      if (now - reply.writtenAt >= drainTimeoutMs) cut(reply.request);
     }
   }
 }
@@ -64,4 +81,9 @@ export class InFlight {
 function cut(request: WireRequest): void {
   if (request.httpVersionMajor === 1) request.socket.destroy();
   else (request as unknown as Http2ServerRequest).stream.session?.destroy();
+}
+
+/** Other calls on the connection go on. */
+function endStream(request: WireRequest): void {
+  if (request.httpVersionMajor === 2) (request as unknown as Http2ServerRequest).stream.close(constants.NGHTTP2_CANCEL);
 }

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { pino } from 'pino';
+import type { Health } from './health.ts';
+import { ApiMetrics } from './metrics.ts';
+import { OpenPages } from './open-pages.ts';
 import type { HealthCheck } from './ports.ts';
+import type { WireRequest, WireResponse } from './server.ts';
 import { openTestApi, smallConfig } from './testing/test-api.ts';
 
 const check = (name: string, vital: boolean, error?: string): HealthCheck => ({
@@ -106,6 +111,28 @@ describe('/metrics', () => {
     assert.equal(series.get('unkey_metald_vm_create_requests_total{backend="fake"}'), 2);
     assert.ok((series.get('unkey_metald_vm_cpu_seconds_total') ?? 0) > 0);
     assert.equal(series.get('unkey_metald_vm_create_duration_seconds_bucket{le="+Inf",backend="fake"}'), 2);
+  });
+
+  it('is written once for all who ask meanwhile', async () => {
+    let looks = 0;
+    const vmMetrics = { refresh: async () => void looks++, close() {} };
+    const health = {} as Health;
+    const metrics = new ApiMetrics('fake', '0.0.0');
+    const log = pino({ level: 'silent' });
+    const pages = new OpenPages({ health, metrics, vmMetrics, detail: 'full', log });
+    const ask = () => {
+      const { promise, resolve } = Promise.withResolvers<string>();
+      pages.serve(
+        '/metrics',
+        { method: 'GET' } as WireRequest,
+        { writeHead() {}, end: resolve } as unknown as WireResponse,
+      );
+      return promise;
+    };
+    const texts = await Promise.all([ask(), ask(), ask()]);
+    assert.deepEqual([looks, new Set(texts).size], [1, 1]);
+    await ask();
+    assert.equal(looks, 2);
   });
 
   it('is not there where it is switched off', async () => {

@@ -20,6 +20,7 @@ export interface OpenPageOptions {
 
 export class OpenPages {
   readonly #options: OpenPageOptions;
+  #metricsPage: Promise<Page> | null = null;
 
   constructor(options: OpenPageOptions) {
     this.#options = options;
@@ -57,7 +58,15 @@ export class OpenPages {
     };
   }
 
-  async #metrics(): Promise<Page> {
+  /** Anyone may ask, so that those who ask meanwhile are given the same page. */
+  #metrics(): Promise<Page> {
+    this.#metricsPage ??= this.#renderMetrics().finally(() => {
+      this.#metricsPage = null;
+    });
+    return this.#metricsPage;
+  }
+
+  async #renderMetrics(): Promise<Page> {
     const { metrics, vmMetrics, detail } = this.#options;
     await vmMetrics.refresh();
     const body = detail === 'full' ? await metrics.registry.metrics() : await aggregated(metrics.registry);

@@ -1,5 +1,6 @@
 /** gRPC, gRPC-Web and binary Connect, and gRPC's reflection: by connect-node, with the same calls behind. */
 
+import type { DescMessage } from '@bufbuild/protobuf';
 import {
   Code,
   ConnectError,
@@ -19,13 +20,13 @@ import { maxMessageBytes } from './body.ts';
 import type { CallTable } from './calls.ts';
 import { VmService } from './gen/vmprovisioner/v1/vm_pb.js';
 import type { JsonStyle } from './json.ts';
-import { checkJsonFrame } from './json-frames.ts';
+import { checkMessage, type MessageForm } from './message-check.ts';
 import { registerReflection } from './reflection.ts';
 import type { WireRequest, WireResponse } from './server.ts';
 import { capTimeouts } from './timeouts.ts';
 
-/** gRPC and gRPC-Web with messages in JSON. */
-const jsonType = /^application\/grpc(?:-web)?\+json\b/i;
+const framedType = /^application\/grpc\b/i;
+const framedJsonType = /^application\/grpc(?:-web)?\+json\b/i;
 
 const callerKey = createContextKey<Caller | null>(null, { description: 'who calls' });
 
@@ -44,6 +45,7 @@ export function createProtocols(calls: CallTable, options: ProtocolOptions): Ser
   const router = createConnectRouter({
     acceptCompression: [compressionGzip],
     readMaxBytes: maxMessageBytes,
+    binaryOptions: { readUnknownFields: false },
     jsonOptions: { ignoreUnknownFields: true, useProtoFieldName: options.style === 'spec' },
   });
   router.service(VmService, implementation(calls), {
@@ -63,10 +65,21 @@ export function createProtocols(calls: CallTable, options: ProtocolOptions): Ser
     capTimeouts(request.headers);
     const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
     const input = inputs.get(path);
-    const isJson = jsonType.test(request.headers['content-type'] ?? '');
-    const checked = isJson && input ? { ...universal, body: checkJsonFrame(bytesOf(universal), input) } : universal;
+    const checked = input
+      ? { ...universal, body: checkMessage(bytesOf(universal), formOf(request, input)) }
+      : universal;
     const answer = await handler(checked);
     await universalResponseToNodeResponse(answer, response);
+  };
+}
+
+function formOf({ headers }: WireRequest, desc: DescMessage): MessageForm {
+  const type = headers['content-type'] ?? '';
+  return {
+    desc,
+    isJson: framedJsonType.test(type),
+    isFramed: framedType.test(type),
+    isPacked: headers['content-encoding'] === 'gzip',
   };
 }
 

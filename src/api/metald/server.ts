@@ -18,7 +18,7 @@ const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 /** How long a connection may take to say what it speaks, ms. */
 const sniffTimeoutMs = 10_000;
 /** How long a client may take to send a request, ms. */
-const requestTimeoutMs = 30_000;
+const defaultRequestTimeoutMs = 30_000;
 /** How long a connection may be without a request, ms. */
 const idleTimeoutMs = 120_000;
 /** How long a client may take to read a reply that is written, ms. */
@@ -40,6 +40,7 @@ export interface DualServerOptions {
   readonly certificate?: Certificate | null;
   /** Those beyond are closed as they come. */
   readonly maxConnections?: number;
+  readonly requestTimeoutMs?: number;
   readonly drainTimeoutMs?: number;
 }
 
@@ -49,17 +50,18 @@ export function createDualServer(
   {
     certificate = null,
     maxConnections = defaultMaxConnections,
+    requestTimeoutMs = defaultRequestTimeoutMs,
     drainTimeoutMs = defaultDrainTimeoutMs,
   }: DualServerOptions = {},
 ): DualServer {
-  const server = createHttpServer(certificate);
+  const server = createHttpServer(certificate, requestTimeoutMs);
   server.maxConnections = maxConnections;
   const http2 = createHttp2Server({
     settings: { maxConcurrentStreams: maxInFlight, maxHeaderListSize: 32 * 1024, enablePush: false },
     maxSessionMemory: 16,
     maxSessionInvalidFrames: 100,
   });
-  const inFlight = new InFlight(drainTimeoutMs);
+  const inFlight = new InFlight({ requestTimeoutMs, drainTimeoutMs });
   const serve: WireHandler = (request, response) => {
     if (inFlight.admit(request, response)) handler(request, response);
   };
@@ -121,7 +123,7 @@ export function createDualServer(
   };
 }
 
-function createHttpServer(certificate: Certificate | null): Server {
+function createHttpServer(certificate: Certificate | null, requestTimeoutMs: number): Server {
   const options = {
     requestTimeout: requestTimeoutMs,
     headersTimeout: requestTimeoutMs,

@@ -139,6 +139,9 @@ describe('calls in JSON', () => {
       ['br;q=1, gzip;q=0.5', true],
       ['identity', false],
       ['gzip;q=0', false],
+      ['br, gzip ; q=0.0', false],
+      ['br, * ; q=0.1', true],
+      [`gzip${' '.repeat(10_000)}x`, false],
     ] as const) {
       const { headers, body } = await http2(`${service}/GetVmInfo`, '{"vm_id":"packed"}', {
         'accept-encoding': accepted,

@@ -15,25 +15,19 @@ import {
 } from '../src/vm/plans.ts';
 import { stepsOf } from '../src/vm/run-steps.ts';
 import { eventually } from './support/eventually.ts';
-import { CrashSite, type Operation, pointsOf } from './support/room/crash-site.ts';
+import { CrashSite, type Operation, pointsOf, size } from './support/room/crash-site.ts';
 import { inventory } from './support/room/inventory.ts';
-
-const size = { cpus: 1, memoryMiB: 256, egress: { outbound: false, allow: [] } };
 
 describe('crash matrix of clones', () => {
   let site: CrashSite;
   let imageId: string;
-  /** Of a VM with a file by which it is known. */
   let snapshotId: string;
 
   const running = async () => (await site.call('create', { ...size, snapshotId })).id;
   const assertAllWhole = async (count: number) => {
     const vms = await site.call('list');
     assert.equal(vms.length, count);
-    for (const { id, state } of vms) {
-      if (state !== 'running') await site.call('start', id);
-      assert.equal(await site.call('shell', id, 'cat /workspace/mark'), 'kept\n');
-    }
+    for (const { id } of vms) await site.assertMarked(id);
   };
 
   const operations: Readonly<Record<string, Operation>> = {
@@ -98,11 +92,7 @@ describe('crash matrix of clones', () => {
   before(async () => {
     site = await CrashSite.create();
     imageId = (await site.call('images'))[0]!.id;
-    const { id } = await site.call('create', size);
-    await site.call('shell', id, 'echo kept > /workspace/mark');
-    snapshotId = (await site.call('snapshot', id)).id;
-    await site.call('remove', id);
-    await site.keep();
+    snapshotId = await site.keepMarked();
   });
   after(() => site?.[Symbol.asyncDispose]());
 

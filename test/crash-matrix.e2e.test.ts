@@ -1,7 +1,6 @@
 /**
  * The crash matrix of a VM's life and of images: see {@link CrashSite}. An operation is one entry in `operations`. Its points are
- * the steps of its plan or, for what has no steps, every commit and every file operation. VMs are restored from one
- * snapshot, so that points which need a running VM cost no boot.
+ * the steps of its plan or, for what has no steps, every commit and every file operation.
  */
 
 import assert from 'node:assert/strict';
@@ -10,26 +9,18 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { runCommand } from '../src/common/command.ts';
 import { bootPlan, removePlan, startPlan, stopPlan } from '../src/vm/plans.ts';
-import { CrashSite, type Operation, pointsOf } from './support/room/crash-site.ts';
-
-const size = { cpus: 1, memoryMiB: 256, egress: { outbound: false, allow: [] } };
+import { CrashSite, type Operation, pointsOf, size } from './support/room/crash-site.ts';
 
 describe('crash matrix', () => {
   let site: CrashSite;
   let rootfs: string;
-  /** Of a VM with a file by which it is known. */
   let snapshotId: string;
 
   const running = async () => (await site.call('create', { ...size, snapshotId })).id;
   const stopped = async () => (await site.call('stop', await running(), { force: true })).id;
   const newImage = async () => (await site.call('createImage', 'uploaded')).id;
   const uploadedImage = async () => (await site.call('putRootfs', await newImage(), rootfs)).id;
-  const assertWhole = async (id: string) => {
-    const [vm] = (await site.call('list')).filter((each) => each.id === id);
-    assert.ok(vm, 'there is no VM');
-    if (vm.state !== 'running') await site.call('start', id);
-    assert.equal(await site.call('shell', id, 'cat /workspace/mark'), 'kept\n');
-  };
+  const assertWhole = (id: string) => site.assertMarked(id);
 
   const operations: Readonly<Record<string, Operation>> = {
     create: {
@@ -109,11 +100,7 @@ describe('crash matrix', () => {
     await writeFile(rootfs, '');
     await truncate(rootfs, 1024 * 1024);
     await runCommand('mkfs.ext4', ['-q', rootfs]);
-    const { id } = await site.call('create', size);
-    await site.call('shell', id, 'echo kept > /workspace/mark');
-    snapshotId = (await site.call('snapshot', id)).id;
-    await site.call('remove', id);
-    await site.keep();
+    snapshotId = await site.keepMarked();
   });
   after(() => site?.[Symbol.asyncDispose]());
 

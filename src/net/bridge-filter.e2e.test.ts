@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { VmNetwork } from './network.ts';
 import {
   all,
-  BridgeLab,
+  type BridgeLab,
   bridge,
   closed,
   destinations,
   type Guests,
   gateway4,
   gateway6,
+  labForAll,
   limits,
   port,
   reachable,
@@ -24,11 +25,10 @@ let host: Namespace;
 let world: Namespace;
 let guests: Guests;
 
-before(async () => {
-  lab = await BridgeLab.open();
+labForAll((opened) => {
+  lab = opened;
   ({ host, world, guests } = lab);
 });
-after(() => lab.close());
 
 test('a VM whose outbound is off reaches nothing, whatever its list says', async () => {
   assert.deepEqual(await reachable(guests.closed, destinations), []);

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { createBridgePlan } from './bridge-plan.ts';
 import type { VmNetwork } from './network.ts';
 import {
   all,
-  BridgeLab,
+  type BridgeLab,
   destinations,
   everything,
   type Guests,
   gateway4,
+  labForAll,
   plan,
   port,
   reachable,
@@ -25,11 +26,10 @@ let host: Namespace;
 let guests: Guests;
 let stateDir: string;
 
-before(async () => {
-  lab = await BridgeLab.open();
+labForAll((opened) => {
+  lab = opened;
   ({ host, guests, stateDir } = lab);
 });
-after(() => lab.close());
 
 test('a second bridge beside the first touches nothing of it', async (t) => {
   const other = createBridgePlan({ bridge: 'berth1', address4: '172.17.0.1/24', address6: null, resolver: false });

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import {
   all,
-  BridgeLab,
+  type BridgeLab,
   bridge,
   closed,
   destinations,
   type Guests,
+  labForAll,
   listed,
   reachable,
   vmAt,
@@ -20,11 +21,10 @@ let lab: BridgeLab;
 let host: Namespace;
 let guests: Guests;
 
-before(async () => {
-  lab = await BridgeLab.open();
+labForAll((opened) => {
+  lab = opened;
   ({ host, guests } = lab);
 });
-after(() => lab.close());
 
 test('a real tap is made, owned, isolated and removed', async () => {
   const vm = { ...vmAt('172.16.0.9', listed), uid: 65534 };

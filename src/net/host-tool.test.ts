@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CommandError } from '../common/command.ts';
+import { readProcessFile } from '../common/processes.ts';
+import { until } from '../common/testing/until.ts';
 import { WaitingTool } from './host-tool.ts';
 
 async function directory(t: TestContext): Promise<string> {
@@ -15,12 +17,13 @@ async function directory(t: TestContext): Promise<string> {
 
 /** The lines of a file once there are so many. */
 async function lines(path: string, count: number): Promise<string[]> {
-  for (;;) {
+  let found: string[] = [];
+  await until(`${count} lines in ${path}`, async () => {
     const text = await readFile(path, 'utf8').catch(() => '');
-    const found = text.split('\n').slice(0, -1);
-    if (found.length >= count) return found;
-    await sleep(10);
-  }
+    found = text.split('\n').slice(0, -1);
+    return found.length >= count;
+  });
+  return found;
 }
 
 test('each use is a process of its own, started before it is needed', async (t) => {
@@ -51,13 +54,7 @@ test('one that ended while it waited is not used', async (t) => {
   await tool.run('');
   const waiting = Number((await lines(started, 2))[1]);
   process.kill(waiting, 'SIGKILL');
-  for (let alive = true; alive; await sleep(10)) {
-    try {
-      process.kill(waiting, 0);
-    } catch {
-      alive = false;
-    }
-  }
+  await until('it is gone', async () => (await readProcessFile(waiting, 'stat')) === null);
   await sleep(0);
   assert.equal((await tool.run('still')).stdout, 'still');
 });

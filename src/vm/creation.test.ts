@@ -1,47 +1,31 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { describe, it } from 'node:test';
 import { BerthError } from '../common/errors.ts';
-import type { VmSettings } from './context.ts';
-import type { TemplateShape, VmEvent } from './model.ts';
-import type { Quotas } from './quotas.ts';
+import { until } from '../common/testing/until.ts';
+import type { VmEvent } from './model.ts';
 import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
-
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
-const shape: TemplateShape = { imageId: 'img-1', cpus: 1, memoryMiB: 64 };
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small, smallShape } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
 describe('where a new VM comes from', () => {
   let host: FakeHost;
   let vms: Vms;
-
-  beforeEach(async () => {
-    host = await FakeHost.create();
-    vms = await Vms.open(host.dependencies());
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
   /** Another daemon on the same data directory. */
-  async function reopen(settings: Partial<VmSettings>, quotas: Partial<Quotas> = {}): Promise<void> {
-    await vms.close();
-    vms = await Vms.open(host.dependencies(quotas, settings));
-  }
+  const reopen = daemonPerTest((daemon) => ({ host, vms } = daemon));
 
   const files = async (name: 'vms' | 'snapshots') => (await readdir(join(host.home, name))).sort();
   const called = (name: string) => host.calls.filter((call) => call.name === name).map(({ id }) => id);
 
   describe('a template', () => {
     it('is built behind the first boot, and cloned from then on', async () => {
-      await reopen({ templates: { build: true, budgetBytes: 1e9 } });
+      await reopen({ settings: { templates: { build: true, budgetBytes: 1e9 } } });
       assert.equal((await vms.create(small)).startMode, 'boot');
       // Waits for the one that is being built, and builds none itself.
-      await vms.warm(shape);
+      await vms.warm(smallShape);
       assert.equal((await files('snapshots')).length, 1);
       const clone = await vms.create(small);
       assert.deepEqual([clone.startMode, clone.renewal?.[0]?.name], ['clone', 'clock']);
@@ -56,14 +40,14 @@ describe('where a new VM comes from', () => {
       host.onCall = () => {
         lists.push(vms.list().length);
       };
-      await vms.warm(shape);
+      await vms.warm(smallShape);
       assert.ok(lists.length > 0);
       assert.deepEqual([Math.max(...lists), seen, vms.snapshots()], [0, [], []]);
       assert.deepEqual([host.processes.size, await files('vms')], [0, []]);
     });
 
     it('serves no VM of another size, or with devices or a start of its own', async () => {
-      await vms.warm(shape);
+      await vms.warm(smallShape);
       const others: Partial<CreateVm>[] = [
         { cpus: 2 },
         { memoryMiB: 128 },
@@ -77,15 +61,15 @@ describe('where a new VM comes from', () => {
 
     for (const code of ['snapshot_damaged', 'snapshot_mismatch', 'boot_failed', 'deadline_exceeded'] as const)
       it(`of which a clone fails with ${code} goes, the VM boots instead, and another is built`, async () => {
-        await reopen({ templates: { build: true, budgetBytes: 1e9 } });
-        await vms.warm(shape);
+        await reopen({ settings: { templates: { build: true, budgetBytes: 1e9 } } });
+        await vms.warm(smallShape);
         const [useless] = await files('snapshots');
         host.onCall = (name) => {
           if (name === 'restore') throw new BerthError(code);
         };
         assert.equal((await vms.create(small)).startMode, 'boot');
         host.onCall = () => {};
-        await vms.warm(shape);
+        await vms.warm(smallShape);
         const now = await files('snapshots');
         assert.deepEqual([now.length, now.includes(useless ?? '')], [1, false]);
         assert.equal((await vms.create(small)).startMode, 'clone');
@@ -93,7 +77,7 @@ describe('where a new VM comes from', () => {
       });
 
     it('that is of no use to several at one time goes once, and all of them boot', async () => {
-      await vms.warm(shape);
+      await vms.warm(smallShape);
       host.onCall = (name) => {
         if (name === 'restore') throw new BerthError('snapshot_damaged');
       };
@@ -106,8 +90,8 @@ describe('where a new VM comes from', () => {
     });
 
     it('stays when a VM could not be cloned for a reason that a boot would have as well', async () => {
-      await vms.warm(shape);
-      await reopen({}, { maxVms: 0 });
+      await vms.warm(smallShape);
+      await reopen({ quotas: { maxVms: 0 } });
       await assert.rejects(vms.create(small), { code: 'quota_exceeded' });
       assert.equal((await files('snapshots')).length, 1);
     });
@@ -169,7 +153,7 @@ describe('where a new VM comes from', () => {
         ready.push(copy);
         if (ready.length < 2) return;
         // The first is complete and hidden by now.
-        while (!(await isComplete(ready[0]!))) await setImmediate();
+        await until('the spare is complete', () => isComplete(ready[0]!));
         host.end(ready[0]!, 'crashed');
       };
       await assert.rejects(vms.fork(id, 2), { code: 'conflict' });
@@ -187,7 +171,7 @@ describe('where a new VM comes from', () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       host.onCall = (call) => (call === 'capture' ? promise : undefined);
       const fork = assert.rejects(vms.fork(id, 2), { code: 'shutting_down' });
-      while (called('capture').length === 0) await setImmediate();
+      await until('a capture begins', () => called('capture').length > 0);
       const closed = vms.close();
       resolve();
       await fork;
@@ -196,7 +180,7 @@ describe('where a new VM comes from', () => {
     });
 
     it('is refused as a whole, before the VM stands still for it, where there is no room for all', async () => {
-      await reopen({}, { maxVms: 3 });
+      await reopen({ quotas: { maxVms: 3 } });
       const { id } = await vms.create(small);
       await assert.rejects(vms.fork(id, 3), { code: 'quota_exceeded' });
       assert.deepEqual(called('capture'), []);
@@ -231,7 +215,7 @@ describe('where a new VM comes from', () => {
     const { promise, reject } = Promise.withResolvers<void>();
     host.onCall = (name, id) => (name === 'sync' && id === busy.id ? promise : undefined);
     const first = vms.snapshot(busy.id);
-    while (!called('sync').includes(busy.id)) await setImmediate();
+    await until('the busy guest is asked', () => called('sync').includes(busy.id));
     const second = await vms.snapshot(idle.id);
     assert.deepEqual([second.sourceVmId, called('capture')], [idle.id, [idle.id]]);
     reject(new BerthError('deadline_exceeded', { operation: 'guest sync' }));

@@ -1,26 +1,20 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
-
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+import { beforeEach, describe, it } from 'node:test';
+import { until } from '../common/testing/until.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
 describe('the VM service and a parked VM', () => {
   let host: FakeHost;
   let vms: Vms;
   let id: string;
 
+  const reopen = daemonPerTest((daemon) => ({ host, vms } = daemon));
   beforeEach(async () => {
-    host = await FakeHost.create();
-    vms = await Vms.open(host.dependencies());
     ({ id } = await vms.create(small));
     await vms.park(id);
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
   });
 
   /** State and mark of the record, and what the process does. */
@@ -29,21 +23,16 @@ describe('the VM service and a parked VM', () => {
     return [state, parked, host.processes.get(id) ?? 'absent'];
   }
 
-  async function reopen(): Promise<void> {
-    await vms.close();
-    vms = await Vms.open(host.dependencies());
-  }
-
   it('shows it as running, however often it looks at it', async () => {
     const looks = host.observed.length;
-    while (host.observed.length < looks + 3) await sleep(5);
+    await until('it is looked at three times', () => host.observed.length >= looks + 3);
     assert.deepEqual(seen(), ['running', true, 'paused']);
     assert.equal(vms.get(id).reason, null);
   });
 
   it('knows when somebody else has let it go on', async () => {
     host.change(id, 'running');
-    while (vms.get(id).parked) await sleep(5);
+    await until('it is known to be awake', () => !vms.get(id).parked);
     assert.deepEqual(seen(), ['running', false, 'running']);
   });
 
@@ -86,18 +75,18 @@ describe('the VM service and a parked VM', () => {
   it('finds out that it was woken, or that its process ended, while no daemon was there', async () => {
     await vms.close();
     host.processes.set(id, 'running');
-    vms = await Vms.open(host.dependencies());
+    await reopen();
     assert.deepEqual(seen(), ['running', false, 'running']);
     await vms.park(id);
     await vms.close();
     host.processes.delete(id);
-    vms = await Vms.open(host.dependencies());
+    await reopen();
     assert.deepEqual(seen(), ['stopped', false, 'absent']);
   });
 
   it('sees it end', async () => {
     host.end(id, 'crashed');
-    while (vms.get(id).state !== 'stopped') await sleep(5);
+    await until('it is stopped', () => vms.get(id).state === 'stopped');
     assert.deepEqual(seen(), ['stopped', false, 'absent']);
     await vms.start(id);
     assert.deepEqual(seen(), ['running', false, 'running']);
@@ -106,10 +95,10 @@ describe('the VM service and a parked VM', () => {
   it('holds it for lack of disk space, and lets it go on, as any other', async () => {
     host.reserveMiB = Number.MAX_SAFE_INTEGER;
     host.change(id, 'stalled');
-    while (vms.get(id).state !== 'paused') await sleep(5);
+    await until('it is paused', () => vms.get(id).state === 'paused');
     assert.equal(vms.get(id).parked, false);
     host.reserveMiB = 0;
-    while (vms.get(id).state !== 'running') await sleep(5);
+    await until('it runs', () => vms.get(id).state === 'running');
     await vms.guest(id).sync();
     assert.deepEqual(seen(), ['running', false, 'running']);
   });

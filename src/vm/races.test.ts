@@ -2,15 +2,14 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { BerthError } from '../common/errors.ts';
+import { until } from '../common/testing/until.ts';
 import type { VmState } from './model.ts';
-import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
+import { small } from './testing/fake-fixtures.ts';
 import { type FakeCall, FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
 const maxVms = 6;
 
 const actions = [
@@ -102,7 +101,7 @@ describe('whatever is asked for at one time, and whatever of it fails', () => {
   }
 
   async function assertAgree(host: FakeHost, vms: Vms): Promise<void> {
-    while (host.db.all('SELECT 1 FROM vms WHERE hidden = 1').length > 0) await setImmediate();
+    await until('what nobody sees is gone', () => host.db.all('SELECT 1 FROM vms WHERE hidden = 1').length === 0);
     const seen = vms
       .list()
       .map(({ id, state }) => ({ id, state }))

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError, type ErrorCode } from '../common/errors.ts';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
+import { until } from '../common/testing/until.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
 const more = Number.MAX_SAFE_INTEGER;
 
 function refusal(code: ErrorCode) {
@@ -19,21 +20,14 @@ describe('a daemon that runs', () => {
   let id: string;
   let events: string[];
 
+  const reopen = daemonPerTest((daemon) => {
+    ({ host, vms } = daemon);
+    vms.onEvent(({ type }) => events?.push(type));
+  });
   beforeEach(async () => {
-    host = await FakeHost.create();
-    await open();
     ({ id } = await vms.create(small));
     events = [];
   });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
-  async function open(): Promise<void> {
-    vms = await Vms.open(host.dependencies());
-    vms.onEvent(({ type }) => events?.push(type));
-  }
 
   /** Waits for what the next look at the VM must bring about. */
   async function becomes(state: string, reason: RegExp | null): Promise<void> {
@@ -41,8 +35,7 @@ describe('a daemon that runs', () => {
       const vm = vms.get(id);
       return vm.state === state && (reason === null ? vm.reason === null : reason.test(vm.reason ?? ''));
     };
-    for (let tries = 0; tries < 500 && !isSo(); tries++) await sleep(10);
-    assert.ok(isSo(), JSON.stringify(vms.get(id)));
+    await until(`${state}, ${reason}`, isSo);
   }
 
   it('sees what others do to a VM, told or not', async () => {
@@ -81,8 +74,7 @@ describe('a daemon that runs', () => {
     host.reserveMiB = more;
     host.change(id, 'stalled');
     await becomes('paused', /full/);
-    await vms.close();
-    await open();
+    await reopen();
     assert.throws(() => vms.guest(id), refusal('host_disk_full'));
     assert.equal(vms.get(paused.id).reason, null);
     host.reserveMiB = 0;
@@ -128,7 +120,7 @@ describe('a daemon that runs', () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     host.waiting.set('start', promise);
     const rebooting = vms.reboot(id);
-    while (vms.get(id).state !== 'starting') await sleep(1);
+    await until('it starts', () => vms.get(id).state === 'starting');
     host.observed.length = 0;
     await sleep(100);
     assert.deepEqual(host.observed, []);

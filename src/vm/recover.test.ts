@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
+import { until } from '../common/testing/until.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
 const count = 20;
 
 describe('a daemon that comes after another', () => {
@@ -15,24 +16,22 @@ describe('a daemon that comes after another', () => {
   let vms: Vms;
   let ids: readonly string[];
 
+  const reopen = daemonPerTest(
+    (daemon) => ({ host, vms } = daemon),
+    () => ({ quotas: { maxVms: count + 1 } }),
+  );
   beforeEach(async () => {
-    host = await FakeHost.create();
-    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
     ids = (await Promise.all(Array.from({ length: count }, () => vms.create(small)))).map(({ id }) => id);
     await vms.close();
     host.observed.length = 0;
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
   });
 
   /** Begins to open the service, and resolves when it looks at the first VMs, which do not answer until told to. */
   async function openUntilObserving() {
     const answer = Promise.withResolvers<void>();
     host.waiting.set('observe', answer.promise);
-    const opening = Vms.open(host.dependencies({ maxVms: count + 1 }));
-    while (host.observed.length === 0) await sleep(1);
+    const opening = reopen();
+    await until('the first is looked at', () => host.observed.length > 0);
     await sleep(50);
     return { opening, answer: answer.resolve };
   }
@@ -41,7 +40,7 @@ describe('a daemon that comes after another', () => {
     const { opening, answer } = await openUntilObserving();
     assert.equal(host.observed.length, 8);
     answer();
-    vms = await opening;
+    await opening;
     assert.deepEqual(host.observed.toSorted(), ids.toSorted());
     assert.deepEqual(
       vms.list().filter(({ state }) => state !== 'running'),
@@ -55,12 +54,12 @@ describe('a daemon that comes after another', () => {
     const last = Promise.withResolvers<void>();
     host.waiting.set('observe', last.promise);
     answer();
-    while (host.observed.length <= 8) await sleep(1);
+    await until('the next is looked at', () => host.observed.length > 8);
     const [first = ''] = host.observed;
     host.end(first, 'shutdown');
     last.resolve();
-    vms = await opening;
-    while (vms.get(first).state === 'running' || vms.get(first).state === 'stopping') await sleep(1);
+    await opening;
+    await until('its end is noticed', () => !['running', 'stopping'].includes(vms.get(first).state));
     assert.deepEqual([vms.get(first).state, vms.get(first).reason], ['stopped', 'powered off by its guest']);
   });
 
@@ -71,7 +70,7 @@ describe('a daemon that comes after another', () => {
     host.processes.set('stranger', 'running');
     await mkdir(join(host.home, 'vms', 'stranger'));
     await mkdir(join(host.home, 'snapshots', 'snap-stranger'));
-    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    await reopen();
     const left = ids.filter((id) => id !== hidden).toSorted();
     assert.deepEqual([...host.processes.keys()].toSorted(), left);
     assert.deepEqual((await readdir(join(host.home, 'vms'))).toSorted(), left);
@@ -91,7 +90,7 @@ describe('a daemon that comes after another', () => {
         );
     });
     for (const id of [captured, parked, paused]) host.processes.set(id, 'paused');
-    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    await reopen();
     assert.deepEqual(
       [captured, parked, paused].map((id) => [vms.get(id).state, vms.get(id).parked, host.processes.get(id)]),
       [
@@ -104,12 +103,12 @@ describe('a daemon that comes after another', () => {
   });
 
   it('does not look for processes of VMs that should have none', async () => {
-    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    await reopen();
     const [stopped = ''] = ids;
     await vms.stop(stopped, { force: true });
     await vms.close();
     host.observed.length = 0;
-    vms = await Vms.open(host.dependencies({ maxVms: count + 1 }));
+    await reopen();
     assert.equal(host.observed.includes(stopped), false);
     assert.equal(host.observed.length, count - 1);
   });

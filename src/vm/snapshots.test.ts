@@ -1,32 +1,20 @@
 import assert from 'node:assert/strict';
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
-import type { Quotas } from './quotas.ts';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
+import { describe, it } from 'node:test';
+import { until } from '../common/testing/until.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
 const bytesPerMiB = 1024 * 1024;
 
 describe('snapshots', () => {
   let host: FakeHost;
   let vms: Vms;
 
-  beforeEach(async () => {
-    host = await FakeHost.create();
-    await open();
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
-  async function open(quotas: Partial<Quotas> = {}): Promise<void> {
-    vms = await Vms.open(host.dependencies(quotas));
-  }
+  const reopen = daemonPerTest((daemon) => ({ host, vms } = daemon));
 
   const files = () => readdir(join(host.home, 'snapshots'));
 
@@ -35,7 +23,7 @@ describe('snapshots', () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     host.onCall = (name) => (name === 'restore' ? promise : undefined);
     const creating = vms.create({ ...small, snapshotId: id });
-    while (!host.calls.some(({ name }) => name === 'restore')) await setImmediate();
+    await until('a VM is restored', () => host.calls.some(({ name }) => name === 'restore'));
     await assert.rejects(vms.removeSnapshot(id), { code: 'snapshot_in_use' });
     resolve();
     assert.equal((await creating).startMode, 'restore');
@@ -62,8 +50,7 @@ describe('snapshots', () => {
   });
 
   it('are at most as many as the quota says, of which those that nobody sees are none', async () => {
-    await vms.close();
-    await open({ maxSnapshots: 1 });
+    await reopen({ quotas: { maxSnapshots: 1 } });
     await vms.warm({ imageId: 'img-1', cpus: 1, memoryMiB: 65 });
     const { id } = await vms.create(small);
     const first = await vms.snapshot(id);
@@ -75,8 +62,7 @@ describe('snapshots', () => {
 
   it('are refused where there is no space for the memory beside what is left alone', async () => {
     const memoryMiB = 4096;
-    await vms.close();
-    await open({ maxMemoryMiBPerVm: memoryMiB });
+    await reopen({ quotas: { maxMemoryMiBPerVm: memoryMiB } });
     const { id } = await vms.create({ ...small, memoryMiB });
     const { bavail, bsize } = await statfs(host.home);
     host.reserveMiB = Math.max(0, Math.floor((bavail * bsize) / bytesPerMiB) - memoryMiB / 2);

@@ -1,37 +1,25 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { beforeEach, describe, it } from 'node:test';
 import { BerthError } from '../common/errors.ts';
+import { until } from '../common/testing/until.ts';
 import type { SpareSettings } from './context.ts';
-import type { TemplateShape, VmEvent } from './model.ts';
+import type { VmEvent } from './model.ts';
 import type { Quotas } from './quotas.ts';
 import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { type FakeCall, FakeHost } from './testing/fake-host.ts';
-
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
-const shape: TemplateShape = { imageId: 'img-1', cpus: 1, memoryMiB: 64 };
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small, smallShape } from './testing/fake-fixtures.ts';
+import type { FakeCall, FakeHost } from './testing/fake-host.ts';
 
 describe('spares', () => {
   let host: FakeHost;
   let vms: Vms;
 
-  beforeEach(async () => {
-    host = await FakeHost.create();
-    vms = await Vms.open(host.dependencies());
-    await vms.warm(shape);
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
-  async function reopen(spares: SpareSettings, quotas: Partial<Quotas> = {}): Promise<void> {
-    await vms.close();
-    vms = await Vms.open(host.dependencies(quotas, { spares }));
-  }
+  const reopenWith = daemonPerTest((daemon) => ({ host, vms } = daemon));
+  const reopen = (spares: SpareSettings, quotas: Partial<Quotas> = {}) => reopenWith({ quotas, settings: { spares } });
+  beforeEach(() => vms.warm(smallShape));
 
   /** Opens a daemon and waits for its spares; returns their ids. */
   async function withSpares(spares: SpareSettings, quotas: Partial<Quotas> = {}): Promise<readonly string[]> {
@@ -40,11 +28,9 @@ describe('spares', () => {
   }
 
   async function standBy(count: number): Promise<readonly string[]> {
-    for (;;) {
-      const rows = host.db.all<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
-      if (rows.length === count) return rows.map(({ id }) => id);
-      await setImmediate();
-    }
+    const rows = () => host.db.all<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
+    await until(`${count} spares stand by`, () => rows().length === count);
+    return rows().map(({ id }) => id);
   }
 
   const called = (name: FakeCall) => host.calls.filter((call) => call.name === name).map(({ id }) => id);
@@ -158,8 +144,8 @@ describe('spares', () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     host.onCall = (name) => (name === 'capture' ? promise : undefined);
     const captures = called('capture').length;
-    const warm = vms.warm({ ...shape, memoryMiB: 65 });
-    while (called('capture').length === captures) await setImmediate();
+    const warm = vms.warm({ ...smallShape, memoryMiB: 65 });
+    await until('a capture begins', () => called('capture').length > captures);
     assert.equal((await vms.create(small)).id, spare);
     resolve();
     await warm;
@@ -177,7 +163,7 @@ describe('spares', () => {
     const [spare] = await withSpares({ waiting: 1, ready: 0 });
     host.end(spare!, 'crashed');
     await standBy(0);
-    while ((await files()).length > 0) await setImmediate();
+    await until('all files are gone', async () => (await files()).length === 0);
     assert.equal((await vms.create(small)).startMode, 'clone');
     await standBy(1);
   });
@@ -186,7 +172,7 @@ describe('spares', () => {
     const [spare] = await withSpares({ waiting: 1, ready: 0 }, { maxVms: 2 });
     host.failing.add('destroy');
     host.end(spare!, 'crashed');
-    while (!called('destroy').includes(spare!)) await setImmediate();
+    await until('the spare is ended', () => called('destroy').includes(spare!));
     await assertGoesLater(spare!);
   });
 
@@ -206,16 +192,16 @@ describe('spares', () => {
     const second = await vms.create(small);
     assert.deepEqual([first.state, second.state, first.id === spare], ['running', 'running', false]);
     const isThere = () => host.db.all('SELECT 1 FROM vms WHERE id = ?', spare).length > 0;
-    while (isThere()) await setImmediate();
+    await until('it is gone', () => !isThere());
     assert.equal((await files()).includes(spare), false);
   }
 
   it('are of the template that was used last', async () => {
     const [spare] = await withSpares({ waiting: 1, ready: 0 });
     const other = { ...small, memoryMiB: 65 };
-    await vms.warm({ ...shape, memoryMiB: 65 });
+    await vms.warm({ ...smallShape, memoryMiB: 65 });
     await vms.create(other);
-    while (host.processes.has(spare!)) await setImmediate();
+    await until('the process of the spare is gone', () => !host.processes.has(spare!));
     const [next] = await standBy(1);
     assert.equal((await vms.create(other)).id, next);
   });
@@ -264,7 +250,7 @@ describe('spares', () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       host.onCall = (name) => (name === 'prepare' && called(name).length === 1 ? promise : undefined);
       await reopen({ waiting: 1, ready: 0 }, only);
-      while (called('prepare').length === 0) await setImmediate();
+      await until('a spare is begun', () => called('prepare').length > 0);
       assert.equal((await vms.create(small)).state, 'running');
       resolve();
     });
@@ -274,7 +260,7 @@ describe('spares', () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     host.onCall = (name) => (name === 'prepare' ? promise : undefined);
     await reopen({ waiting: 2, ready: 0 });
-    while (called('prepare').length === 0) await setImmediate();
+    await until('a spare is begun', () => called('prepare').length > 0);
     const closed = vms.close();
     resolve();
     await closed;
@@ -285,8 +271,8 @@ describe('spares', () => {
   it('that cannot be made leave nothing, and VMs are made without', async () => {
     host.failing.add('prepare');
     await reopen({ waiting: 1, ready: 0 });
-    while (called('prepare').length === 0) await setImmediate();
-    while ((await files()).length > 0) await setImmediate();
+    await until('a spare is begun', () => called('prepare').length > 0);
+    await until('all files are gone', async () => (await files()).length === 0);
     host.failing.clear();
     assert.equal((await vms.create(small)).startMode, 'clone');
     await standBy(1);

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
+import { until } from '../common/testing/until.ts';
 import type { Quotas } from './quotas.ts';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { type FakeCall, FakeHost } from './testing/fake-host.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeCall, FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
 const shape = (memoryMiB = 64) => ({ imageId: 'img-1', cpus: 1, memoryMiB });
 
 describe('templates', () => {
@@ -18,20 +18,13 @@ describe('templates', () => {
   /** Of the daemon that runs; may be changed under it. */
   let settings: { build: boolean; budgetBytes: number };
 
-  beforeEach(async () => {
-    host = await FakeHost.create();
+  beforeEach(() => {
     settings = { build: true, budgetBytes: 1e9 };
-    vms = await Vms.open(host.dependencies({}, { templates: settings }));
   });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
-  async function reopen(quotas: Partial<Quotas> = {}): Promise<void> {
-    await vms.close();
-    vms = await Vms.open(host.dependencies(quotas, { templates: settings }));
-  }
+  const reopen = daemonPerTest(
+    (daemon) => ({ host, vms } = daemon),
+    () => ({ settings: { templates: settings } }),
+  );
 
   const rows = () =>
     host.db.all<{ id: string; memory_mib: number; bytes: number }>('SELECT id, memory_mib, bytes FROM snapshots');
@@ -78,9 +71,9 @@ describe('templates', () => {
     const [captured, restored] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     host.onCall = (name) => (name === 'capture' ? captured.promise : name === 'restore' ? restored.promise : undefined);
     const warm = vms.warm(shape(65));
-    while (count('capture') === 1) await setImmediate();
+    await until('another capture begins', () => count('capture') > 1);
     const clone = vms.create(small);
-    while (count('restore') === 0) await setImmediate();
+    await until('a clone is restored', () => count('restore') > 0);
     captured.resolve();
     await warm;
     assert.deepEqual(await sizes(), [64, 65]);
@@ -97,7 +90,7 @@ describe('templates', () => {
       throw new BerthError('snapshot_damaged');
     };
     const clone = vms.create(small);
-    while (count('restore') === 0) await setImmediate();
+    await until('a clone is restored', () => count('restore') > 0);
     assert.equal((await vms.create(small)).startMode, 'boot');
     assert.deepEqual(await sizes(), [64]);
     resolve();
@@ -139,7 +132,7 @@ describe('templates', () => {
     await vms.warm(shape());
     host.image = null;
     await reopen();
-    while ((await readdir(join(host.home, 'snapshots'))).length > 0) await setImmediate();
+    await until('the template is gone', async () => (await readdir(join(host.home, 'snapshots'))).length === 0);
     assert.deepEqual(await sizes(), []);
   });
 
@@ -171,7 +164,7 @@ describe('templates', () => {
     await assert.rejects(vms.warm(shape()), { code: 'insufficient_storage' });
     host.onCall = () => {};
     await vms.create(small);
-    while (count('destroy') < 3) await setImmediate();
+    await until('what was begun is taken away', () => count('destroy') >= 3);
     await reopen();
     assert.deepEqual(await sizes(), [64]);
   });
@@ -202,14 +195,14 @@ describe('templates', () => {
 
     /** Until `going` is resolved. */
     async function begin(quotas: Partial<Quotas>, before: () => Promise<void> = async () => {}): Promise<void> {
-      await reopen(quotas);
+      await reopen({ quotas, settings: { templates: settings } });
       await before();
       going = Promise.withResolvers<void>();
       host.onCall = (name) => (name === 'capture' ? going.promise : undefined);
       warm = vms.warm(shape());
       // Its failure is looked at below.
       warm.catch(() => {});
-      while (count('capture') === 0) await setImmediate();
+      await until('a capture begins', () => count('capture') > 0);
     }
 
     it('take no room from a VM that is asked for', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after, before } from 'node:test';
 import { createBridgePlan } from '../bridge-plan.ts';
 import type { Egress, VmNetwork } from '../network.ts';
 import { Namespace, plugGuest } from './lab.ts';
@@ -138,6 +139,16 @@ export class BridgeLab {
   get resolverArgv(): readonly string[] {
     return ['dnsmasq', '--keep-in-foreground', `--conf-file=${this.stateDir}/resolver.conf`];
   }
+}
+
+/** One lab for all tests of a file, from before the first to after the last. `use` is handed it. */
+export function labForAll(use: (lab: BridgeLab) => void): void {
+  let lab: BridgeLab;
+  before(async () => {
+    lab = await BridgeLab.open();
+    use(lab);
+  });
+  after(() => lab.close());
 }
 
 /** Which of the destinations answer over TCP. */

@@ -3,7 +3,9 @@
 import type { GuestHello } from '../../guest/guest.ts';
 import type { Image } from '../../image/images.ts';
 import { createBridgePlan } from '../../net/bridge-plan.ts';
+import type { TemplateShape } from '../model.ts';
 import type { Quotas } from '../quotas.ts';
+import type { CreateVm } from '../request.ts';
 
 const file = { sha256: '0'.repeat(64), bytes: 6, uploadedAt: '2026-01-01T00:00:00.000Z' };
 /** A whole one. */
@@ -38,3 +40,9 @@ export const ampleQuotas: Quotas = {
   totalDiskMiB: 100_000,
   tenant: { maxVms: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
 };
+
+/** The smallest VM there can be. */
+export const small: CreateVm = { cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } };
+
+/** What {@link small} is cloned from. */
+export const smallShape: TemplateShape = { imageId: image.id, cpus: 1, memoryMiB: 64 };

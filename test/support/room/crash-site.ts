@@ -26,6 +26,10 @@ export function pointsOf(kind: string, plan: Plan): readonly string[] {
   return stepsOf(plan).flatMap(({ name }) => [`${kind}.${name}.before`, `${kind}.${name}.after`]);
 }
 
+/** Of each VM of a matrix. */
+export const size = { cpus: 1, memoryMiB: 256, egress: { outbound: false, allow: [] } };
+const mark = '/workspace/mark';
+
 /** What goes on in the background is a row of its own. */
 export const quiet = { 'template.build': false, 'template.waiting': 0, 'engine.accel': 'tcg' };
 
@@ -61,6 +65,27 @@ export class CrashSite implements AsyncDisposable {
   }
 
   readonly call: Room['call'] = (name, ...args) => this.#room.call(name, ...args);
+
+  /**
+   * Takes a snapshot of a VM with a file by which it is known. It is kept, as all that is there now. VMs are restored from
+   * it, so that points which need a running VM cost no boot.
+   */
+  async keepMarked(): Promise<string> {
+    const { id } = await this.call('create', size);
+    await this.call('shell', id, `echo kept > ${mark}`);
+    const snapshot = await this.call('snapshot', id);
+    await this.call('remove', id);
+    await this.keep();
+    return snapshot.id;
+  }
+
+  /** That a VM of the marked snapshot runs, or can be started, with the file by which it is known. */
+  async assertMarked(id: string): Promise<void> {
+    const [vm] = (await this.call('list')).filter((each) => each.id === id);
+    assert.ok(vm, 'there is no VM');
+    if (vm.state !== 'running') await this.call('start', id);
+    assert.equal(await this.call('shell', id, `cat ${mark}`), 'kept\n');
+  }
 
   /** What is there now, apart from VMs, stays between operations. */
   async keep(): Promise<void> {

@@ -109,13 +109,14 @@ export function checkRequest(request: CreateVm): void {
   expect(tenantPattern.test(request.tenant ?? ''), 'tenant must be at most 128 printable characters without spaces');
   if (request.name !== undefined)
     expect(
-      bytesOf(request.name) <= maxNameBytes && !/\p{Cc}/u.test(request.name),
+      bytesOf(request.name) <= maxNameBytes && !/[\p{Cc}\p{Cs}]/u.test(request.name),
       `name must be at most ${maxNameBytes} bytes without control characters`,
     );
   checkLabels(request.labels ?? {});
+  const apiRecord = request.apiRecord ?? '';
   expect(
-    bytesOf(request.apiRecord ?? '') <= maxApiRecordBytes,
-    `what an API keeps with a VM must be at most ${maxApiRecordBytes} bytes`,
+    bytesOf(apiRecord) <= maxApiRecordBytes && apiRecord.isWellFormed(),
+    `what an API keeps with a VM must be at most ${maxApiRecordBytes} bytes of well-formed Unicode`,
   );
   if (request.consoleFile !== undefined)
     expect(fileName.test(request.consoleFile), 'consoleFile must be 1 to 64 letters, digits, ., - or _');
@@ -137,6 +138,7 @@ function checkLabels(labels: Readonly<Record<string, string>>): void {
       `the key of a label must be 1 to ${maxLabelKeyBytes} bytes`,
     );
     expect(bytesOf(value) <= maxLabelValueBytes, `the value of a label must be at most ${maxLabelValueBytes} bytes`);
+    expect(key.isWellFormed() && value.isWellFormed(), 'labels must be well-formed Unicode');
   }
 }
 

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { parseJson } from '../../common/json.ts';
 import { DialectError } from './errors.ts';
 
 const streamTypes = [
@@ -21,7 +22,7 @@ export function registerBodies(app: FastifyInstance): void {
       return;
     }
     try {
-      done(null, JSON.parse(body));
+      done(null, parseJson(body));
     } catch (error) {
       done(new DialectError(400, (error as SyntaxError).message));
     }

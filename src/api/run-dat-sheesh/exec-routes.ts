@@ -4,6 +4,7 @@ import type { ApiContext } from './context.ts';
 import { execInGuest } from './exec.ts';
 import { ExecLogRecorder, type LoggedInput } from './exec-log.ts';
 import type { CommandOutcome } from './guest-command.ts';
+import { withGuest } from './guest-use.ts';
 import { vmId } from './ids.ts';
 import { type Operation, routeSchema } from './operation.ts';
 import { type ExecLogType, execLogTypes } from './ports.ts';
@@ -99,8 +100,9 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = forRequest(vms.guest(id), reply);
-      const outcome = await recorded(id, 'exec', request.body, () => execInGuest(guest, request.body, limits));
+      const outcome = await withGuest(vms, id, (guest) =>
+        recorded(id, 'exec', request.body, () => execInGuest(forRequest(guest, reply), request.body, limits)),
+      );
       return sendJson(withGuestTime(reply, outcome), encodeOutcome(outcome));
     },
   );
@@ -114,11 +116,12 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = forRequest(vms.guest(id), reply);
-      const network = vms.get(id).egress.outbound;
-      const outcome = await recorded(id, 'run-ts', request.body, () =>
-        runTypeScript(guest, request.body, network, limits),
-      );
+      const outcome = await withGuest(vms, id, (guest) => {
+        const network = vms.get(id).egress.outbound;
+        return recorded(id, 'run-ts', request.body, () =>
+          runTypeScript(forRequest(guest, reply), request.body, network, limits),
+        );
+      });
       return sendJson(withGuestTime(reply, outcome), encodeProgramOutcome(outcome));
     },
   );
@@ -132,8 +135,9 @@ export function registerExec(app: FastifyInstance, context: ApiContext): void {
     },
     async (request, reply) => {
       const id = vmId(request.params.id);
-      const guest = forRequest(vms.guest(id), reply);
-      const outcome = await recorded(id, 'run-js', request.body, () => runJavaScript(guest, request.body, limits));
+      const outcome = await withGuest(vms, id, (guest) =>
+        recorded(id, 'run-js', request.body, () => runJavaScript(forRequest(guest, reply), request.body, limits)),
+      );
       return sendJson(withGuestTime(reply, outcome), encodeProgramOutcome(outcome));
     },
   );

@@ -147,6 +147,34 @@ describe('exec in a fake guest', () => {
   });
 });
 
+for (const { what, change, status, message } of [
+  { what: 'is being removed', change: 'removing', status: 404, message: 'VM not there' },
+  { what: 'is gone', change: 'gone', status: 404, message: 'VM not there' },
+  { what: 'is there', change: 'stopping', status: 502, message: 'The connection' },
+] as const) {
+  test(`a command that was interrupted is told ${status} where its VM ${what}`, async () => {
+    await using api = await createTestApi();
+    for (const [method, path, body] of [
+      ['POST', 'exec', { cmd: 'sleep 60' }],
+      ['POST', 'run-ts', { code: '1' }],
+      ['POST', 'run-js', { code: '1' }],
+      ['GET', 'files/download?path=/workspace', undefined],
+    ] as const) {
+      const id = await api.createVm();
+      const interrupt = () => {
+        if (change === 'gone') void api.vms.remove(id);
+        else api.vms.force(id, { state: change });
+        return { failure: new BerthError('guest_interrupted') };
+      };
+      api.vms.fakeGuest.onExec = interrupt;
+      api.vms.fakeGuest.onDownload = async () => Promise.reject(interrupt().failure);
+      const { status: answered, json } = await api.call(method, `/v1/vms/${id}/${path}`, body);
+      assert.equal(answered, status, path);
+      assert.ok(json.message.startsWith(message.replace('not there', `${id} not found`)), json.message);
+    }
+  });
+}
+
 test('a client that goes away before it has its answer ends its command, and all it started', async () => {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'exec-')));
   const guest = new LocalGuest(directory);

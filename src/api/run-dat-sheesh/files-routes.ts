@@ -8,6 +8,7 @@ import { streamedBody } from './bodies.ts';
 import type { ApiContext } from './context.ts';
 import { DialectError } from './errors.ts';
 import { sandboxUser } from './guest-command.ts';
+import { withGuest } from './guest-use.ts';
 import { vmId } from './ids.ts';
 import { routeSchema } from './operation.ts';
 import { ownBucket } from './rate-limits.ts';
@@ -67,7 +68,7 @@ export function registerFiles(app: FastifyInstance, context: ApiContext): void {
       if (request.query.dest === '') throw new DialectError(400, 'dest is required');
       const dest = resolveInWorkspace(request.query.dest);
       if (dest === null) throw new DialectError(400, 'Only /workspace paths are allowed');
-      await upload(request, vms.guest(id), dest);
+      await withGuest(vms, id, (guest) => upload(request, guest, dest));
       return sendNothing(reply);
     },
   );
@@ -92,10 +93,12 @@ export function registerFiles(app: FastifyInstance, context: ApiContext): void {
       if (request.query.path === '') throw new DialectError(400, 'path is required');
       const path = resolveInWorkspace(request.query.path);
       if (path === null) throw new DialectError(400, 'Invalid download path');
-      const guest = vms.guest(id);
       reply.type('application/gzip');
-      if (request.method === 'HEAD') return reply.send();
-      const tar = await openDownload(guest, path);
+      if (request.method === 'HEAD') {
+        vms.guest(id);
+        return reply.send();
+      }
+      const tar = await withGuest(vms, id, (guest) => openDownload(guest, path));
       const archive = createGzip({ level: 1 });
       // A failure halfway destroys the archive and with it the connection: a cut archive never looks complete.
       pipeline(tar, archive, (error) => {

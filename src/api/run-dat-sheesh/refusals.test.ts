@@ -37,6 +37,8 @@ const rows: readonly Row[] = [
   { name: 'create {}', method: 'POST', path: '/v1/vms', body: {}, status: 400, message: "body must have required property 'cpu'" },
   { name: 'create without body', method: 'POST', path: '/v1/vms', status: 400, message: 'body must be object' },
   { name: 'create with a word as cpu', method: 'POST', path: '/v1/vms', body: { ...small, cpu: 'abc' }, status: 400, message: 'body/cpu must be number' },
+  { name: 'an API key named by half a character', method: 'POST', path: '/v1/admin/api-keys', body: { name: '\ud800' }, status: 400, message: 'a text is not well-formed Unicode' },
+  { name: 'an image named by half a character', method: 'POST', path: '/v1/images', body: { name: '\ud800', description: 'x' }, status: 400, message: 'a text is not well-formed Unicode' },
   { name: 'create with XML', method: 'POST', path: '/v1/vms', body: '<vm/>', contentType: 'application/xml', status: 415, message: 'Unsupported Media Type: application/xml' },
   { name: 'create with empty JSON', method: 'POST', path: '/v1/vms', body: '', contentType: 'application/json', status: 400, message: "Body cannot be empty when content-type is set to 'application/json'" },
   { name: 'create with broken JSON', method: 'POST', path: '/v1/vms', body: '{', contentType: 'application/json', status: 400, message: "Expected property name or '}' in JSON at position 1 (line 1 column 2)" },

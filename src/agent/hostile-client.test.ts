@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../test/support/eventually.ts';
 import { createHttpServer } from './http-server.ts';
 import { listenUnix } from './sockets.ts';
 import { startTestAgent, type TestDevAgent } from './testing/dev-agent.ts';
@@ -102,10 +102,13 @@ describe('connections', () => {
     const before = await openFiles();
     let closed = 0;
     for (let n = 0; n < 1100; n++) (await dial()).on('close', () => closed++).resume();
-    while (closed < 1100 - 1024) await sleep(10);
+    await eventually('those beyond the bound are closed', async () => closed >= 1100 - 1024);
     for (const socket of sockets.splice(0)) socket.destroy();
-    while ((await unixFetch(agent.dstackSocket, '/Version').catch(() => null))?.status !== 200) await sleep(20);
-    while ((await openFiles()) > before) await sleep(20);
+    await eventually('it answers again', async () => {
+      const reply = await unixFetch(agent.dstackSocket, '/Version').catch(() => null);
+      return reply?.status === 200;
+    });
+    await eventually('their files are closed', async () => (await openFiles()) <= before);
   });
 
   test('one on which nothing moves is ended, also when a reply waits to be read', async () => {
@@ -128,8 +131,8 @@ describe('connections', () => {
       const socket = await dial(path);
       socket.pause();
       socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-      while (!asked) await sleep(10);
-      while ((await connections(server)) > 0) await sleep(20);
+      await eventually('it is asked', async () => asked);
+      await eventually('the connection is ended', async () => (await connections(server)) === 0);
     } finally {
       server.close();
       server.closeAllConnections();
@@ -180,16 +183,41 @@ describe('logs', () => {
       socket.write(ask('/logs/web?text&bare&follow'));
       readers.push(socket);
     }
-    while (asked.filter((path) => path.includes('/logs?')).length < 32) await sleep(10);
+    await eventually('all are read', async () => asked.filter((path) => path.includes('/logs?')).length === 32);
     const refused = await fetch(`${agent.httpUrl}/logs/web?text&bare`);
     assert.equal(refused.status, 429);
     await refused.text();
     for (const socket of readers) socket.destroy();
     // What the engine still wanted to say is not read any more.
-    while ((await connections(engine)) > 0) await sleep(10);
+    await eventually('the engine is left', async () => (await connections(engine)) === 0);
     const socket = await dial(publicPort);
     socket.write(ask('/logs/web?text&bare&follow'));
     await once(socket, 'data');
+  });
+});
+
+describe('the dashboard', () => {
+  test('asks the container engine once at a time, however many look at it', async () => {
+    let asking = 0;
+    let atOnce = 0;
+    const docker = join(agent.directory, 'docker.sock');
+    const engine = createServer((_request, response) => {
+      atOnce = Math.max(atOnce, ++asking);
+      setTimeout(() => {
+        asking--;
+        response.end('[]');
+      }, 20);
+    });
+    await listenUnix(engine, docker, 0o600);
+    try {
+      agent = await agent.restart({ dockerSocket: docker });
+      const replies = await Promise.all(Array.from({ length: 50 }, () => fetch(agent.httpUrl)));
+      for (const reply of replies) assert.equal(reply.status, 200);
+      assert.equal(atOnce, 1);
+    } finally {
+      engine.close();
+      engine.closeAllConnections();
+    }
   });
 });
 

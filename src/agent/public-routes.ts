@@ -5,19 +5,24 @@ import type { Exchange, Route } from './http-server.ts';
 import { appInfo } from './info.ts';
 import { renderMetrics } from './metrics.ts';
 import type { Container } from './protocol/guest-api.ts';
+import { shared } from './shared.ts';
 import { systemInfo } from './system-info.ts';
 
 /** `GET /`. */
 export function dashboardRoute(agent: Agent): Route {
-  return async (exchange) => {
-    if (exchange.request.method !== 'GET' || exchange.path.length > 0) return false;
+  // Once at a time: it asks the TEE and the container engine, for anybody.
+  const page = shared(async () => {
     const [info, system, containers] = await Promise.all([
       appInfo(agent, 'public'),
       agent.compose.publicSysinfo ? systemInfo(agent.dataDisks) : null,
       listContainers(agent),
     ]);
     const { simulated } = agent.attestor;
-    send(exchange, 'text/html', renderDashboard({ compose: agent.compose, info, simulated, system, containers }));
+    return renderDashboard({ compose: agent.compose, info, simulated, system, containers });
+  });
+  return async (exchange) => {
+    if (exchange.request.method !== 'GET' || exchange.path.length > 0) return false;
+    send(exchange, 'text/html', await page());
     return true;
   };
 }

@@ -2,7 +2,6 @@ import { readBody, sendReply } from '../api/prpc/http.ts';
 import { asciiJson } from '../api/prpc/json.ts';
 import type { Trust } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';
-import { BerthError } from '../common/errors.ts';
 import type { Route } from './http-server.ts';
 import { reportJson } from './verify-report.ts';
 import { readVerifyFile, readVerifyRequest } from './verify-request.ts';
@@ -18,7 +17,6 @@ export function verifyRoute(trust: () => Trust): Route {
   return async ({ request, response, path }) => {
     if (request.method !== 'POST' || path.length !== 1 || path[0] !== 'verify') return false;
     const body = await readBody(request, maxRequestBytes);
-    if (body === null) throw new BerthError('payload_too_large');
     const { input, expected } = readVerifyRequest(readVerifyFile(body));
     const report = await verifyAttestation(input, trust(), expected);
     const text = asciiJson(JSON.stringify(reportJson(report), null, 2));

@@ -71,7 +71,8 @@ async function derive(root: AppRoot, path: string, purpose: string, algorithm: K
   return { key, publicKey, signatureChain: [await k256SignRecoverable(root.k256Key, statement), root.k256Signature] };
 }
 
-function keyAlgorithm(name: string): KeyAlgorithm {
+/** @throws BerthError invalid_argument for another algorithm */
+export function keyAlgorithm(name: string): KeyAlgorithm {
   switch (name) {
     case '':
     case 'k256':

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BerthError } from '../../common/errors.ts';
 import type { Dispatch } from './dispatch.ts';
-import { maxBodyBytes } from './limits.ts';
+import { maxBodyBytes, maxHeldBytes, smallBodyBytes } from './limits.ts';
 import { encodingOf } from './negotiate.ts';
 import { errorReply, type PrpcReply } from './reply.ts';
 
@@ -26,34 +26,65 @@ export async function servePrpc<C>(
 ): Promise<void> {
   const method = request.method === 'GET' ? 'GET' : 'POST';
   const contentType = request.headers['content-type'];
-  const body = await readBody(request, maxBytes);
-  if (body === null) {
+  let body: Buffer;
+  try {
+    body = await readBody(request, maxBytes);
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error;
     const encoding = encodingOf({ method, query, contentType, body: new Uint8Array() });
-    sendReply(response, errorReply(new BerthError('payload_too_large'), encoding));
-  } else sendReply(response, await dispatch({ method, name, query, contentType, body }, context));
+    sendReply(response, errorReply(error, encoding));
+    return;
+  }
+  sendReply(response, await dispatch({ method, name, query, contentType, body }, context));
 }
 
+/** Of {@link maxHeldBytes}, those that are held now. */
+let heldBytes = 0;
+
 /**
- * A body of at most `limit` bytes; null when it is longer. What is too much is read and dropped, since a sender that is cut
- * off in the middle would not see the reply; how long that may go on is the server's request timeout. Rejects when the
- * sender goes away.
+ * A body. What is not taken is read and dropped, since a sender that is cut off in the middle would not see the reply; how long
+ * that may go on is the server's request timeout.
+ *
+ * @throws BerthError payload_too_large when it has more than `limit` bytes, quota_exceeded when too much is held already;
+ * another Error when the sender goes away
  */
-export function readBody(request: IncomingMessage, limit: number): Promise<Buffer | null> {
+export function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
   // By events: iterating over a stream costs more than the rest of a small call.
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>();
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let size = 0;
+  let held = 0;
+  let isRefused = false;
+  const release = () => {
+    heldBytes -= held;
+    held = 0;
+  };
+  const refuse = (error: BerthError) => {
+    isRefused = true;
+    chunks.length = 0;
+    release();
+    reject(error);
+  };
   request.on('data', (chunk: Buffer) => {
+    if (isRefused) return;
     size += chunk.length;
-    if (size <= limit) chunks.push(chunk);
+    const more = Math.max(0, size - smallBodyBytes) - held;
+    if (size > limit) refuse(new BerthError('payload_too_large'));
+    else if (heldBytes + more > maxHeldBytes)
+      refuse(new BerthError('quota_exceeded', { resource: 'request memory', limit: maxHeldBytes }));
     else {
-      chunks.length = 0;
-      resolve(null);
+      chunks.push(chunk);
+      held += more;
+      heldBytes += more;
     }
   });
-  request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+  request.on('end', () => {
+    release();
+    resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+  });
   request.on('error', reject);
   request.on('close', () => {
+    release();
     if (!request.complete) reject(new Error('the sender went away'));
   });
   return promise;

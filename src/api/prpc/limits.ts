@@ -3,6 +3,13 @@
 /** Bytes of one request's body. */
 export const maxBodyBytes = 10 * 1024 * 1024;
 
+/**
+ * Bytes of bodies that are held while they arrive, for all requests of the process together. The first 64 KiB of each do not
+ * count, so that whoever sends large ones keeps nobody from sending small ones.
+ */
+export const maxHeldBytes = 64 * 1024 * 1024;
+export const smallBodyBytes = 64 * 1024;
+
 /** Bytes of a query string; also what Node takes as a request line, more or less. */
 export const maxQueryBytes = 16 * 1024;
 

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFile, stat } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
+import { readBinary, writeBinary } from '../api/prpc/binary.ts';
+import type { MessageOf } from '../api/prpc/message.ts';
+import { DstackGuest } from './protocol/dstack-guest.ts';
 import { startTestAgent, type TestDevAgent } from './testing/dev-agent.ts';
 import { unixFetch } from './testing/unix-fetch.ts';
 
@@ -23,6 +28,22 @@ describe('dstack.sock', () => {
     const got = await call('/GetKey?path=my/key/path&purpose=signing&algorithm=ed25519');
     assert.deepEqual(got.json(), posted.json());
     assert.equal(got.headers['content-length'], String(got.text.length));
+  });
+
+  test('protobuf, and JSON, of one method', async () => {
+    const { GetKey } = DstackGuest;
+    const asked = { path: 'a', purpose: 'b', algorithm: 'ed25519' };
+    const sent = request({ socketPath: agent.dstackSocket, path: '/GetKey', method: 'POST', agent: false });
+    sent.end(writeBinary(GetKey.input, asked));
+    const [reply] = (await once(sent, 'response')) as [IncomingMessage];
+    assert.equal(reply.headers['content-type'], 'application/octet-stream');
+    const read = readBinary(GetKey.output, await buffer(reply)) as MessageOf<typeof GetKey.output>;
+    const { key, signature_chain: chain } = (await call('/GetKey', asked)).json();
+    assert.equal(Buffer.from(read.key).toString('hex'), key);
+    assert.deepEqual(
+      read.signature_chain.map((each) => Buffer.from(each).toString('hex')),
+      chain,
+    );
   });
 
   test('GetQuote has the fields of the reference and no others', async () => {

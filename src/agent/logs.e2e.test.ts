@@ -14,6 +14,7 @@ describe('logs of containers of a real Docker engine', () => {
     dockerd = await Dockerd.start();
     agent = await startTestAgent({ dockerSocket: dockerd.socket });
     id = await dockerd.run('web', `printf 'one\\ntwo\\n'; printf '${red}\\n'; sleep 0.2; echo bad >&2`);
+    await dockerd.run('timed', 'echo early; sleep 3; echo late');
     await dockerd.docker('wait', 'web');
   });
   after(async () => {
@@ -61,6 +62,25 @@ describe('logs of containers of a real Docker engine', () => {
     assert.equal(await logs('text&bare&since=3600'), 'one\ntwo\nred\nbad\n');
     assert.equal(await logs('text&bare&until=1h'), '');
     assert.equal(await logs(`text&bare&since=${Math.floor(Date.now() / 1000) + 3600}`), '');
+  });
+
+  test('from a moment on, and up to one', async () => {
+    await dockerd.docker('wait', 'timed');
+    const [, late] = (await logs('text&bare&timestamps', 'timed')).split('\n');
+    const second = Math.floor(Date.parse(late!.split(' ')[0]!) / 1000);
+    assert.equal(await logs(`text&bare&since=${second}`, 'timed'), 'late\n');
+    assert.equal(await logs(`text&bare&until=${second}`, 'timed'), 'early\n');
+    assert.equal(await logs(`text&bare&since=${second - 3600}&until=${second}`, 'timed'), 'early\n');
+  });
+
+  test('base64 without a wrapper', async () => {
+    const chunks = await logs('bare&tail=1');
+    assert.equal(chunks, Buffer.from('bad\n').toString('base64'));
+  });
+
+  test('a flag that is false is as one that is not there', async () => {
+    const off = ['follow', 'bare', 'timestamps', 'ansi'].map((flag) => `${flag}=false`).join('&');
+    assert.equal(await logs(`text=true&${off}`), await logs('text'));
   });
 
   test('by the id of the container, and by its beginning', async () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { type IncomingMessage, request, type Server } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import { after, test } from 'node:test';
 import { verifyEnvEncryptPublicKey, verifyEnvEncryptPublicKeyLegacy } from '@phala/dstack-sdk';
 import { encryptEnvVars } from '@phala/dstack-sdk/encrypt-env-vars';
@@ -23,8 +23,7 @@ import { KmsSigner, requestAppKeys } from './client.ts';
 import { defaultPolicy, type Policy } from './policy.ts';
 import { createRoot, type KmsRoot } from './root.ts';
 import { rootId } from './root-id.ts';
-import { createKmsServer, createPublicKmsServer } from './server.ts';
-import { silentLog } from './testing/silent-log.ts';
+import { attestOf, type RunningKms, type RunningKmsOptions, startKms as startAnyKms } from './testing/running-kms.ts';
 
 const platform = SimulatedPlatform.create();
 const vm = await attestedVm({ platform });
@@ -33,11 +32,13 @@ const stranger = await attestedVm();
 const trust = { root: platform.root, collateral: vm.collateral };
 after(() => Promise.all([vm, sibling, stranger].map((each) => each[Symbol.asyncDispose]())));
 
-type Vm = typeof vm;
-const attestOf =
-  ({ attestor }: Vm) =>
-  (reportData: Buffer): Promise<Buffer> =>
-    attestor.attest(reportData, { stripped: true });
+/** A KMS that believes the platform of {@link vm}. */
+const startKms = (options: Partial<RunningKmsOptions> = {}) => startAnyKms({ trust, ...options });
+
+async function withKms<T>(root: KmsRoot, run: (kms: RunningKms) => Promise<T>): Promise<T> {
+  await using kms = await startKms({ root });
+  return await run(kms);
+}
 
 test('an app gets its keys over RA-TLS, the same each time, and no other app gets them', async () => {
   await using kms = await startKms();
@@ -190,86 +191,6 @@ test('one KMS after another: a new root gives new keys, the old one the old keys
   assert.notDeepEqual(renewed.k256Key, before.k256Key);
 });
 
-interface RunningKms {
-  readonly root: KmsRoot;
-  readonly url: string;
-  readonly publicUrl: string;
-  keysOf(app: Vm): ReturnType<typeof requestAppKeys>;
-  call(
-    method: string,
-    body: object,
-    client?: { key: string; cert: string },
-  ): Promise<{ readonly status: number | undefined; readonly text: string }>;
-  [Symbol.asyncDispose](): Promise<void>;
-}
-
-async function withKms<T>(root: KmsRoot, run: (kms: RunningKms) => Promise<T>): Promise<T> {
-  await using kms = await startKms({ root });
-  return await run(kms);
-}
-
-async function startKms({
-  root = createRoot(),
-  policy = async () => defaultPolicy,
-  pretends = null as KmsRoot | null,
-} = {}): Promise<RunningKms> {
-  // An impostor has the public part of a root, and keys of its own.
-  const shown = pretends === null ? root : { ...root, caCertificate: pretends.caCertificate };
-  const options = { root: shown, policy, trust: () => trust, names: ['localhost', '127.0.0.1'], log: silentLog };
-  const [tls, plain] = [createKmsServer(options), createPublicKmsServer(options)];
-  const [url, publicUrl] = [`https://${await listen(tls)}`, `http://${await listen(plain)}`];
-  return {
-    root,
-    url,
-    publicUrl,
-    keysOf: (app) => requestAppKeys({ url, pinnedRoot: '', vmConfig: '{}', attest: attestOf(app) }),
-    call: (method, body, client) =>
-      new Promise((resolve, reject) => {
-        const request = httpsRequest(
-          `${url}/prpc/${method}?json`,
-          { method: 'POST', rejectUnauthorized: false, agent: false, ...client },
-          async (response) =>
-            resolve({ status: response.statusCode, text: Buffer.concat(await response.toArray()).toString() }),
-        );
-        request.on('error', reject).end(JSON.stringify(body));
-      }),
-    [Symbol.asyncDispose]: async () => {
-      for (const server of [tls, plain]) {
-        server.closeAllConnections();
-        await new Promise((resolve) => server.close(resolve));
-      }
-    },
-  };
-}
-
-async function listen(server: Server): Promise<string> {
-  await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-/** A client certificate without an attestation, signed by the temporary authority or by another. */
-function selfMade(root: KmsRoot, by: 'temp' | 'other'): { key: string; cert: string } {
-  const issuer = by === 'temp' ? root : createRoot();
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-  const certificate = issueLeaf(
-    {
-      publicKey: publicKeyInfo(privateKey),
-      subject: 'client',
-      altNames: [],
-      serverAuth: false,
-      clientAuth: true,
-      withAttestation: false,
-      withAppInfo: false,
-      attestation: Buffer.alloc(0),
-    },
-    { key: issuer.tempCaKey, certificate: issuer.tempCaCertificate },
-  );
-  return {
-    key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-    cert: new X509Certificate(certificate).toString(),
-  };
-}
-
 test('a path that is none is answered like any other that is not there', async () => {
   await using kms = await startKms();
   const { hostname, port } = new URL(kms.publicUrl);
@@ -303,3 +224,26 @@ test('one guest that holds connections open does not shut others out', async () 
     }
   }
 });
+
+/** A client certificate without an attestation, signed by the temporary authority or by another. */
+function selfMade(root: KmsRoot, by: 'temp' | 'other'): { key: string; cert: string } {
+  const issuer = by === 'temp' ? root : createRoot();
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+  const certificate = issueLeaf(
+    {
+      publicKey: publicKeyInfo(privateKey),
+      subject: 'client',
+      altNames: [],
+      serverAuth: false,
+      clientAuth: true,
+      withAttestation: false,
+      withAppInfo: false,
+      attestation: Buffer.alloc(0),
+    },
+    { key: issuer.tempCaKey, certificate: issuer.tempCaCertificate },
+  );
+  return {
+    key: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    cert: new X509Certificate(certificate).toString(),
+  };
+}

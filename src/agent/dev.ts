@@ -19,6 +19,7 @@ import { closeServers } from './close-servers.ts';
 import { devAppKeys, devSigner } from './dev-kms.ts';
 import type { AgentLog } from './log.ts';
 import { pccsRoute } from './pccs-route.ts';
+import { programRoute } from './program-route.ts';
 import { readIfThere } from './read-if-there.ts';
 import { agentServers, internalRoute } from './servers.ts';
 import { assertFree, listenTcp, listenUnix } from './sockets.ts';
@@ -137,7 +138,7 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
     pccsRoute(() => issueCollateral(platform)),
     verifyRoute(() => ({ root: platform.root, collateral: issueCollateral(platform) })),
     // Clients that are given a URL for a simulator call the methods of dstack.sock there.
-    internalRoute(agent),
+    programRoute(internalRoute(agent)),
   ]);
   const servers: Server[] = [...sockets.map(([server]) => server), http];
   try {

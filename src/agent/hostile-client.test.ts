@@ -196,6 +196,28 @@ describe('logs', () => {
   });
 });
 
+describe("pages in the developer's browser", () => {
+  const ask = async (head: string) => {
+    const socket = await dial(Number(new URL(agent.httpUrl).port));
+    socket.write(`${head}\r\nConnection: close\r\n\r\n`);
+    return (await text(socket)).split('\r\n')[0];
+  };
+
+  for (const [what, headers] of [
+    ['of another site', 'Host: 127.0.0.1:8090\r\nOrigin: https://example.com'],
+    ['of a site that points its name here', 'Host: rebound.example:8090'],
+    ['that come without a name', 'Host:'],
+  ] as const)
+    test(`${what} do not reach the keys`, async () => {
+      assert.equal(await ask(`GET /GetKey?path=a HTTP/1.1\r\n${headers}`), 'HTTP/1.1 403 Forbidden');
+    });
+
+  for (const host of ['localhost', '127.0.0.1:8090', '[::1]:8090', 'host.docker.internal:8090'])
+    test(`programs that name ${host} do`, async () => {
+      assert.equal(await ask(`GET /GetKey?path=a HTTP/1.1\r\nHost: ${host}`), 'HTTP/1.1 200 OK');
+    });
+});
+
 describe('the dashboard', () => {
   test('asks the container engine once at a time, however many look at it', async () => {
     let asking = 0;

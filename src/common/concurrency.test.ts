@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { setImmediate as tick } from 'node:timers/promises';
 import { Admission, forEachLimited, Serial } from './concurrency.ts';
@@ -38,6 +39,34 @@ describe('Serial', () => {
     await task;
     await serial.idle();
     assert.equal(serial.isBusy(1), false);
+  });
+
+  it('has a task that yields told when another is wanted, before its turn or in it', async () => {
+    const serial = new Serial<number>();
+    const begun = Promise.withResolvers<void>();
+    const yielding = () =>
+      serial.runYielding(1, async (wanted) => {
+        begun.resolve();
+        if (!wanted.aborted) await once(wanted, 'abort');
+        return 'yielded';
+      });
+    const inItsTurn = yielding();
+    await begun.promise;
+    await serial.run(2, async () => {});
+    assert.equal(await Promise.race([inItsTurn, tick('goes on')]), 'goes on');
+    const other = serial.run(1, async () => 'other');
+    assert.deepEqual(await Promise.all([inItsTurn, other]), ['yielded', 'other']);
+
+    const waiting = yielding();
+    const next = serial.run(1, async () => 'next');
+    assert.deepEqual(await Promise.all([waiting, next]), ['yielded', 'next']);
+  });
+
+  it('does not tell a task that yields of those before it', async () => {
+    const serial = new Serial<number>();
+    const before = serial.run(1, () => tick());
+    assert.equal(await serial.runYielding(1, async (wanted) => wanted.aborted), false);
+    await before;
   });
 
   it('tells when nothing runs any more', async () => {

@@ -1,8 +1,10 @@
 /** Runs tasks of one key one after another, in the order they were asked for; different keys run side by side. */
 export class Serial<K> {
   readonly #tails = new Map<K, Promise<unknown>>();
+  readonly #yielding = new Map<K, AbortController>();
 
   run<T>(key: K, task: () => Promise<T>): Promise<T> {
+    this.#yielding.get(key)?.abort();
     const previous = this.#tails.get(key) ?? Promise.resolve();
     const result = previous.then(task, task);
     const tail = result.then(
@@ -13,6 +15,18 @@ export class Serial<K> {
     void tail.then(() => {
       if (this.#tails.get(key) === tail) this.#tails.delete(key);
     });
+    return result;
+  }
+
+  /** As {@link run}, for a task that makes way: its signal is aborted when another task of the key is asked for. */
+  runYielding<T>(key: K, task: (wanted: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController();
+    const result = this.run(key, () => task(controller.signal));
+    this.#yielding.set(key, controller);
+    const forget = () => {
+      if (this.#yielding.get(key) === controller) this.#yielding.delete(key);
+    };
+    void result.then(forget, forget);
     return result;
   }
 

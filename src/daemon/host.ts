@@ -117,6 +117,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
       uidBase,
       cpuPercentPerCpu: config['engine.limit_cpu'] ? 100 : null,
       memoryOverheadMiB: config['engine.memory_overhead_mib'] || null,
+      layers: { merged: config['disk.merge_layers'], quietMs: 1000 },
       templates: {
         build: config['template.build'],
         budgetBytes: config['template.budget_mib'] * bytesPerMiB,

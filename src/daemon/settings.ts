@@ -138,6 +138,11 @@ export const settings = {
     512,
     'free space of the data directory below which VMs and snapshots are refused, and VMs that ran out of it stay paused',
   ),
+  'disk.merge_layers': setting(
+    count(1, 24),
+    8,
+    'layers of a disk, one for each snapshot and each clone of a clone, above which those of a running VM are merged',
+  ),
   'template.build': setting(flag, true, 'leave a template behind at the first boot of an image with a size'),
   'template.budget_mib': setting(count(), 8192, 'disk that templates may take; the least recently used go'),
   'template.loaded_mib': setting(count(), 2048, 'host memory for templates and snapshots that VMs are cloned from'),

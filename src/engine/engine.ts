@@ -97,6 +97,16 @@ export interface EngineCaptured {
   handOut(): Promise<void>;
 }
 
+export interface EngineMerge {
+  readonly disk: string;
+  /** Path of the file that the newest is to stand on: one of those below it, in the same directory. */
+  readonly base: string;
+  /** Bytes copied in a second, null for as many as there can be. */
+  readonly bytesPerSecond: number | null;
+  /** Breaks it off. */
+  readonly signal: AbortSignal;
+}
+
 /** Bytes in a page of guest memory. */
 export const memoryPageBytes = 4096;
 
@@ -178,6 +188,14 @@ export interface Engine {
    * Hexadecimal, the same for all VMs of one shape on one build of the engine.
    */
   fingerprint(shape: EngineShape): Promise<string>;
+
+  /**
+   * Takes into the newest layer of a live VM's disk what the layers between it and a lower one hold, while the guest goes on.
+   * When the promise resolves, the newest layer's header names the lower one, and nobody reads those between for this VM. When
+   * it rejects the disk is made of the same files as before; only if the process ended may it be either. The content is the
+   * same at every instant. What an earlier daemon left of a merge is broken off first, as it is by `capture`.
+   */
+  mergeLayers(id: string, dir: string, merge: EngineMerge): Promise<void>;
 
   /** Makes a disk of a live VM larger, its guest told. */
   growDisk(id: string, dir: string, disk: string, bytes: number): Promise<void>;

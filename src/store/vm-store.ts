@@ -4,7 +4,7 @@ import type { NicRow, OperationRow, VmRow } from './schema.ts';
 import { Table } from './table.ts';
 import { fromRows, nicRows, type StoredVmRow, toRow } from './vm-rows.ts';
 
-export type OperationKind = 'create' | 'start' | 'stop' | 'remove' | 'resize' | 'snapshot';
+export type OperationKind = 'create' | 'start' | 'stop' | 'remove' | 'resize' | 'snapshot' | 'merge';
 
 export interface Operation {
   readonly vmId: string;

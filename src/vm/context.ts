@@ -33,10 +33,19 @@ export interface VmSettings {
   readonly cpuPercentPerCpu: number | null;
   /** MiB a VM's process may hold beside the guest's memory, null for no limit. */
   readonly memoryOverheadMiB: number | null;
+  readonly layers: LayerSettings;
   readonly templates: TemplateSettings;
   readonly spares: SpareSettings;
   /** Idle seconds after which a VM is parked that says nothing else; 0: never. */
   readonly parkAfterSeconds: number;
+}
+
+/** How chains of disk layers are kept short. */
+export interface LayerSettings {
+  /** Layers of a disk, beside its image, of which there may be more only until they are merged. */
+  readonly merged: number;
+  /** Milliseconds after the last of what made a chain longer before it is looked at. */
+  readonly quietMs: number;
 }
 
 export interface TemplateSettings {

@@ -29,6 +29,7 @@ export class LiveVms {
   readonly #parking: Pick<Parking, 'follow' | 'unfollow'>;
   readonly #onExit: (exit: EngineExit) => void;
   readonly #onChange: (id: string) => void;
+  readonly #onAdopt: (id: string) => void;
   readonly #log: Log;
   readonly #live = new Map<string, Entry>();
 
@@ -40,6 +41,8 @@ export class LiveVms {
     readonly onExit: (exit: EngineExit) => void;
     /** A guest was held or let go, by whomever. */
     readonly onChange: (id: string) => void;
+    /** A VM's process is looked after from now on. */
+    readonly onAdopt: (id: string) => void;
     readonly log: Log;
   }) {
     this.#engine = options.engine;
@@ -48,6 +51,7 @@ export class LiveVms {
     this.#parking = options.parking;
     this.#onExit = options.onExit;
     this.#onChange = options.onChange;
+    this.#onAdopt = options.onAdopt;
     this.#log = options.log;
   }
 
@@ -75,6 +79,7 @@ export class LiveVms {
     await this.#engine.watch(id, dir, onExit, () => {
       if (isCurrent()) this.#onChange(id);
     });
+    this.#onAdopt(id);
     return entry;
   }
 

@@ -14,6 +14,7 @@ import {
 } from './steps/clone.ts';
 import { directoryStep, diskStep, initrdStep, removeFilesStep, syncStep } from './steps/files.ts';
 import { guestStep } from './steps/guest.ts';
+import { dropStep, streamStep } from './steps/merge.ts';
 import { closedNetworkStep, egressStep, networkStep, removeNetworkStep } from './steps/network.ts';
 import { endStep, launchStep, shutdownStep } from './steps/process.ts';
 import { captureStep, layerStep, publishStep } from './steps/snapshot.ts';
@@ -64,3 +65,6 @@ export const stopPlan: Steps = [shutdownStep, endStep, removeNetworkStep];
 export const removePlan: Steps = [endStep, removeNetworkStep, removeFilesStep];
 
 export const snapshotPlan: Steps = [layerStep, captureStep, publishStep];
+
+/** Nothing of it needs undoing: whatever was done of it, the disk has the same content. */
+export const mergePlan: Steps = [streamStep, dropStep];

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { forEachLimited, type Serial } from '../common/concurrency.ts';
 import { sweepTemporaries } from '../common/files.ts';
 import type { Operation } from '../store/vm-store.ts';
+import { dropUnusedLayers } from './disk-chain.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
 import { observedRecord } from './observed.ts';
@@ -91,6 +92,11 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
     case 'resize':
       await growDisk(vm, deps.layout);
       await operations.finish(vm, {});
+      return;
+    case 'merge':
+      // What its process may still do of it ends without an effect; see `Engine.mergeLayers`.
+      await dropUnusedLayers(deps.layout, vm.id);
+      await deps.store.finish(vm);
       return;
     case 'snapshot':
       await undoSteps('snapshot', snapshotPlan, context, deps.log);

@@ -7,6 +7,7 @@ import type { VmDependencies } from './context.ts';
 import { Creation } from './creation.ts';
 import { LiveVms } from './live.ts';
 import { type LogTail, readLogTail } from './log-tail.ts';
+import { Merging } from './merging.ts';
 import type { Snapshot, TemplateShape, Vm, VmEvent } from './model.ts';
 import { Operations } from './operations.ts';
 import { Parking } from './parking.ts';
@@ -28,6 +29,7 @@ export class Vms implements VmService {
   readonly #parking: Parking;
   readonly #live: LiveVms;
   readonly #operations: Operations;
+  readonly #merging: Merging;
   readonly #snapshots: Snapshots;
   readonly #creation: Creation;
   readonly #power: Power;
@@ -52,9 +54,11 @@ export class Vms implements VmService {
       parking: this.#parking,
       onExit: (exit) => this.#power.ended(exit),
       onChange: (id) => this.#reconciler.notice(id),
+      onAdopt: (id) => this.#merging.want(id),
     });
     this.#operations = new Operations(deps, this.#live, this.#records);
-    this.#snapshots = new Snapshots(this.#operations);
+    this.#merging = new Merging(this.#operations, this.#serial);
+    this.#snapshots = new Snapshots(this.#operations, this.#merging);
     this.#creation = new Creation(this.#operations, this.#snapshots, this.#serial, this.#reservations);
     this.#power = new Power(this.#operations, this.#creation, this.#serial, this.#reservations);
     this.#changes = new Changes(this.#operations, this.#turns, this.#power, this.#parking);
@@ -245,6 +249,7 @@ export class Vms implements VmService {
   #beginToClose(): void {
     this.#turns.close();
     this.#power.close();
+    this.#merging.close();
     this.#changes.hurry();
   }
 }

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { readdir, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../common/errors.ts';
 import { memoryFiles } from '../snapshot/memory-files.ts';
 import type { StoredSnapshot } from '../store/snapshot-store.ts';
+import { layerNames, maxLayers } from './disk-chain.ts';
 import { checkSpace } from './disk-space.ts';
-import { isLayerName } from './layout.ts';
 import { readManifest } from './manifest.ts';
+import type { Merging } from './merging.ts';
 import type { Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
@@ -14,8 +15,8 @@ import type { CreateVm } from './request.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
 
-/** Every snapshot adds a layer to the VM's disk, and QEMU opens, and looks through, every one of them. */
-const maxLayers = 32;
+/** With more layers than that a snapshot waits until they are merged: so many more are there before it is refused. */
+const longestUnmerged = maxLayers - 8;
 
 /** What is to be made of a VM. */
 export type SnapshotPurpose =
@@ -25,12 +26,14 @@ export type SnapshotPurpose =
 /** The snapshots there are, and the making of them. */
 export class Snapshots {
   readonly #operations: Operations;
+  readonly #merging: Pick<Merging, 'now' | 'want'>;
   readonly #byId = new Map<string, StoredSnapshot>();
   /** How many VMs are being made from a snapshot right now. */
   readonly #held = new Map<string, number>();
 
-  constructor(operations: Operations) {
+  constructor(operations: Operations, merging: Pick<Merging, 'now' | 'want'>) {
     this.#operations = operations;
+    this.#merging = merging;
   }
 
   /** Takes over what the store has. A fork that was cut off is taken back; its snapshot is of no use to anyone. */
@@ -75,8 +78,10 @@ export class Snapshots {
     const { maxSnapshots } = deps.settings.quotas;
     if (purpose.role === 'user' && this.list().length >= maxSnapshots)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
-    const layers = (await readdir(deps.layout.dir(vm.id))).filter(isLayerName).length;
-    if (layers > maxLayers)
+    const layers = async () => (await layerNames(deps.layout.dir(vm.id))).length;
+    // Merging in the background has not kept up.
+    if ((await layers()) > longestUnmerged) await this.#merging.now(vm);
+    if ((await layers()) > maxLayers)
       throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `layers=${maxLayers} of one disk` });
     // As much as its memory can take, beside what is left alone.
     await checkSpace(deps.layout.home, deps.settings.diskReserveMiB + vm.memoryMiB);
@@ -116,6 +121,7 @@ export class Snapshots {
       bytes: await ownBytes(deps.layout.snapshot(id), manifest.layer),
       lastUsedAt: null,
     });
+    this.#merging.want(vm.id);
     await deps.snapshots.publish(snapshot);
     this.#byId.set(id, snapshot);
     if (purpose.role === 'user') records.emit('snapshot.created', vm, id);

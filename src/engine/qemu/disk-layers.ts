@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { blockNode, deviceId } from './qemu-args.ts';
-import { isObject, type QmpClient } from './qemu-qmp.ts';
+import { blockNodes } from './block-nodes.ts';
+import { endMerge } from './merge-layers.ts';
+import { blockNode } from './qemu-args.ts';
+import type { QmpClient } from './qemu-qmp.ts';
 
 /** Opening an image on a busy disk takes its time. */
 const timeoutMs = 30_000;
@@ -13,7 +15,8 @@ export interface OpenLayer extends AsyncDisposable {
 
 /** Opens `path`, an empty qcow2 made for the purpose, to become a disk's newest layer. */
 export async function openLayer(qmp: QmpClient, disk: string, path: string): Promise<OpenLayer> {
-  const node = await currentNode(qmp, disk);
+  await endMerge(qmp, disk);
+  const [newest] = await blockNodes(qmp, disk);
   const overlay = `layer-${randomBytes(6).toString('hex')}`;
   const definition = blockNode({ name: disk, path, format: 'qcow2', readOnly: false }, overlay);
   // The layer below is attached by the snapshot command; what the file's header names must not be opened a second time.
@@ -21,7 +24,7 @@ export async function openLayer(qmp: QmpClient, disk: string, path: string): Pro
   let isAttached = false;
   return {
     async attach() {
-      await qmp.execute('blockdev-snapshot', { node, overlay }, timeoutMs);
+      await qmp.execute('blockdev-snapshot', { node: newest.name, overlay }, timeoutMs);
       isAttached = true;
     },
     async [Symbol.asyncDispose]() {
@@ -32,19 +35,6 @@ export async function openLayer(qmp: QmpClient, disk: string, path: string): Pro
 
 /** Makes the disk of a live VM larger: its newest layer, and what the guest is told. */
 export async function growDisk(qmp: QmpClient, disk: string, bytes: number): Promise<void> {
-  await qmp.execute('block_resize', { 'node-name': await currentNode(qmp, disk), size: bytes }, timeoutMs);
-}
-
-/** Name of the block node the guest's device stands on now. */
-async function currentNode(qmp: QmpClient, disk: string): Promise<string> {
-  const devices = await qmp.execute('query-block');
-  const id = deviceId(disk);
-  for (const device of Array.isArray(devices) ? devices : []) {
-    // On PCI the block device is a nameless part of the device that has the id.
-    if (!isObject(device) || (device.qdev !== id && device.qdev !== `/machine/peripheral/${id}/virtio-backend`))
-      continue;
-    const inserted = device.inserted;
-    if (isObject(inserted) && typeof inserted['node-name'] === 'string') return inserted['node-name'];
-  }
-  throw new Error(`no disk ${disk}`);
+  const [newest] = await blockNodes(qmp, disk);
+  await qmp.execute('block_resize', { 'node-name': newest.name, size: bytes }, timeoutMs);
 }

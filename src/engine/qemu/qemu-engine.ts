@@ -10,6 +10,7 @@ import type {
   EngineCaptured,
   EngineExit,
   EngineMemory,
+  EngineMerge,
   EngineObservation,
   EngineShape,
   EngineState,
@@ -22,6 +23,7 @@ import { growDisk } from './disk-layers.ts';
 import { fingerprint } from './fingerprint.ts';
 import { loadState } from './incoming.ts';
 import { logWritersEnded } from './log-writers.ts';
+import { mergeLayers } from './merge-layers.ts';
 import { isNotListening, Monitors } from './monitors.ts';
 import { openChannel } from './open-channel.ts';
 import { QemuHostFacts } from './qemu-host.ts';
@@ -132,6 +134,11 @@ export class QemuEngine implements Engine {
   async fingerprint(shape: EngineShape): Promise<string> {
     const [{ kind }, version] = await Promise.all([this.#host.acceleration(), this.#host.version()]);
     return fingerprint(shape, { acceleration: kind, version, translationMiB: this.#options.translationMiB });
+  }
+
+  async mergeLayers(id: string, dir: string, merge: EngineMerge): Promise<void> {
+    await this.#require(id, dir);
+    await mergeLayers(await this.#monitors.ready(dir), merge);
   }
 
   async growDisk(id: string, dir: string, disk: string, bytes: number): Promise<void> {

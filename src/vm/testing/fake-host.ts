@@ -1,9 +1,11 @@
+import { once } from 'node:events';
 import { readSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Duplex, Readable, Writable } from 'node:stream';
 import { pino } from 'pino';
+import { runCommand } from '../../common/command.ts';
 import { Admission } from '../../common/concurrency.ts';
 import { BerthError } from '../../common/errors.ts';
 import {
@@ -33,6 +35,7 @@ export type FakeCall =
   | 'capture'
   | 'sync'
   | 'growDisk'
+  | 'mergeLayers'
   | 'observe'
   | 'destroy'
   | 'waitForExit'
@@ -116,6 +119,7 @@ export class FakeHost {
         uidBase: null,
         cpuPercentPerCpu: null,
         memoryOverheadMiB: null,
+        layers: { merged: 8, quietMs: 1 },
         templates: { build: false, budgetBytes: 0 },
         spares: { waiting: 0, ready: 0 },
         parkAfterSeconds: 0,
@@ -178,6 +182,15 @@ export class FakeHost {
         return { pausedMicros: 0, handOut: () => take(0, page) };
       },
       growDisk: async (id) => this.#call('growDisk', id),
+      // As QEMU would, but on files that nobody has open.
+      mergeLayers: async (id, dir, { base, signal }) => {
+        await Promise.race([this.#call('mergeLayers', id), once(signal, 'abort')]);
+        signal.throwIfAborted();
+        const { layer } = JSON.parse(await readFile(join(dir, '..', 'manifest.json'), 'utf8'));
+        const format = base.endsWith('.qcow2') ? 'qcow2' : 'raw';
+        const args = ['rebase', '-f', 'qcow2', '-b', basename(base), '-F', format, layer];
+        await runCommand('qemu-img', args, { cwd: join(dir, '..') });
+      },
       observe: async (id) => {
         this.observed.push(id);
         await this.#call('observe', id);

@@ -26,7 +26,7 @@ const actions = [
   'restore',
   'warm',
 ] as const;
-const breakable: readonly FakeCall[] = ['start', 'prepare', 'restore', 'capture', 'ready', 'become', 'growDisk'];
+const breakable: readonly FakeCall[] = ['start', 'prepare', 'restore', 'capture', 'ready', 'become', 'growDisk', 'mergeLayers'];
 
 /** What is asked for at one time; `which` chooses a VM among those there are. */
 const request = fc.record({ action: fc.constantFrom(...actions), which: fc.nat(maxVms) });
@@ -39,7 +39,11 @@ describe('whatever is asked for at one time, and whatever of it fails', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(round, { minLength: 1, maxLength: 3 }), async (rounds) => {
         const host = await FakeHost.create();
-        const settings = { spares: { waiting: 1, ready: 1 }, templates: { build: false, budgetBytes: 0 } };
+        const settings = {
+          spares: { waiting: 1, ready: 1 },
+          templates: { build: false, budgetBytes: 0 },
+          layers: { merged: 1, quietMs: 1 },
+        };
         const vms = await Vms.open(host.dependencies({ maxVms }, settings));
         try {
           for (const { requests, failure } of rounds) {

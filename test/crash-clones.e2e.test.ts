@@ -1,6 +1,8 @@
 /** The crash matrix of captured memory: snapshots, what is made from them, templates and spares. See {@link CrashSite}. */
 
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import {
   bootPlan,
@@ -8,6 +10,7 @@ import {
   claimWaitingPlan,
   clonePlan,
   createPlan,
+  mergePlan,
   readyPlan,
   removePlan,
   snapshotPlan,
@@ -15,6 +18,7 @@ import {
 } from '../src/vm/plans.ts';
 import { stepsOf } from '../src/vm/run-steps.ts';
 import { eventually } from './support/eventually.ts';
+import { traces } from './support/leftovers.ts';
 import { CrashSite, type Operation, pointsOf, size } from './support/room/crash-site.ts';
 import { inventory } from './support/room/inventory.ts';
 
@@ -97,6 +101,36 @@ describe('crash matrix of clones', () => {
   after(() => site?.[Symbol.asyncDispose]());
 
   for (const [name, operation] of Object.entries(operations)) it(name, () => site.test(name, operation));
+
+  it('merge disk layers', async () => {
+    await site.clear();
+    const id = await running();
+    const layers = async () => (await readdir(join(site.home, 'vms', id))).filter((name) => name.startsWith('layer-'));
+    const addLayers = async () => {
+      while ((await layers()).length < 3) {
+        await site.call('shell', id, 'cd /workspace; head -c 1000000 /dev/urandom >> data; sha256sum data > data.sum');
+        await site.call('removeSnapshot', (await site.call('snapshot', id)).id);
+      }
+    };
+    const check = 'sync; echo 3 > /proc/sys/vm/drop_caches; cd /workspace; sha256sum -c --quiet data.sum && cat mark';
+    await addLayers();
+    const asBefore = await inventory(site.home);
+    const points = ['merge.stream.copied', 'merge.stream.flushed', ...pointsOf('merge', mergePlan)];
+    for (const point of points) {
+      await addLayers();
+      await site.killedAtStart(point, { 'disk.merge_layers': 1 });
+      await site.assertIs(asBefore, 'merge disk layers', point, 'as before');
+      if (point !== points.at(-1)) assert.equal(await site.call('shell', id, check), 'kept\n');
+    }
+    // Nothing was flushed by the guest since: what the VM's process has not written is lost with it.
+    assert.equal((await layers()).length, 1);
+    const { processes } = await traces(site.home);
+    assert.equal(processes.length, 1);
+    process.kill(processes[0]!, 'SIGKILL');
+    await eventually('its end is noticed', async () => (await site.call('list'))[0]?.state === 'stopped');
+    await assertAllWhole(1);
+    assert.equal(await site.call('shell', id, check), 'kept\n');
+  });
 
   for (const { kind, make, claim } of [
     { kind: 'waiting', make: waitingPlan, claim: claimWaitingPlan },

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand } from '../common/command.ts';
 import { layerNames, readChain } from './disk-chain.ts';
 import { VmLayout } from './layout.ts';
-import type { CreateVm } from './model.ts';
+import type { CreateVm } from './request.ts';
 import { Vms } from './service.ts';
 import { FakeHost } from './testing/fake-host.ts';
 

@@ -26,7 +26,16 @@ const actions = [
   'restore',
   'warm',
 ] as const;
-const breakable: readonly FakeCall[] = ['start', 'prepare', 'restore', 'capture', 'ready', 'become', 'growDisk', 'mergeLayers'];
+const breakable: readonly FakeCall[] = [
+  'start',
+  'prepare',
+  'restore',
+  'capture',
+  'ready',
+  'become',
+  'growDisk',
+  'mergeLayers',
+];
 
 /** What is asked for at one time; `which` chooses a VM among those there are. */
 const request = fc.record({ action: fc.constantFrom(...actions), which: fc.nat(maxVms) });

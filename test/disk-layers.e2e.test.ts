@@ -5,10 +5,9 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { eventually } from './support/eventually.ts';
-import { quiet } from './support/room/crash-site.ts';
+import { quiet, size } from './support/room/crash-site.ts';
 import { Room } from './support/room/room.ts';
 
-const size = { cpus: 1, memoryMiB: 256, egress: { outbound: false, allow: [] } };
 const count = 12;
 /** As `disk.merge_layers` is by itself. */
 const merged = 8;

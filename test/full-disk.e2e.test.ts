@@ -70,6 +70,18 @@ describe('a host whose disk is full', () => {
     await expectStatus(daemon, 507, 'POST', '/v1/vms', smallVm);
   });
 
+  it('says so to whoever asks for its health', async () => {
+    const response = await fetch(`${daemon.urls.metald}/health`);
+    const { status, checks } = (await response.json()) as {
+      status: string;
+      checks: Record<string, { status: string }>;
+    };
+    assert.deepEqual(
+      [response.status, status, checks.disk?.status, checks.store?.status],
+      [503, 'unhealthy', 'unhealthy', 'healthy'],
+    );
+  });
+
   it('still does after the daemon was killed', async () => {
     await daemon.kill();
     daemon = await daemon.restart();

@@ -1,21 +1,23 @@
 /** Clients of the metald API that share no code with it, before a daemon and a VM that are real: in Go, connect-node, curl. */
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createClient } from '@connectrpc/connect';
 import { createGrpcTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
-import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { VmService } from '../src/api/metald/gen/vmprovisioner/v1/vm_pb.js';
 import { makeCertificate } from '../src/api/metald/testing/certificates.ts';
 import { attribute, type Collector, openCollector } from '../src/api/metald/testing/collector.ts';
 import { openTestApi } from '../src/api/metald/testing/test-api.ts';
 import { runCommand } from '../src/common/command.ts';
+import { curlTls } from './support/curl.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
 import { buildGoClient, type GoClientOptions, type GoOutcome, type GoProgram } from './support/go-client.ts';
+import { makeIdentity } from './support/identity.ts';
 import { noTraces, traces } from './support/leftovers.ts';
+import { smallConfig as config, oldTemplate } from './support/metald-examples.ts';
 import { runBerth } from './support/serve.ts';
 
 let go: GoProgram;
@@ -26,7 +28,6 @@ after(() => go?.[Symbol.asyncDispose]());
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 const development = (customer: string) => bearer(`dev_customer_${customer}`);
-const config = { cpu: { vcpuCount: 1 }, memory: { sizeBytes: '268435456' }, boot: { kernelPath: 'image:sandbox' } };
 
 const variants: readonly Omit<GoClientOptions, 'url'>[] = [
   { protocol: 'grpc' },
@@ -102,6 +103,12 @@ describe('a daemon', () => {
     const me = development('acme');
     const plain = { protocol: 'grpc' } as const;
 
+    it('says so', async () => {
+      await eventually('it is said', async () =>
+        /DEVELOPMENT MODE: whoever reaches the metald API is any customer/.test(daemon.output()),
+      );
+    });
+
     it('takes a VM through its life, by gRPC from Go, in all nine calls', async () => {
       await using client = go.start({ url: daemon.urls.metald!, protocol: 'grpc', gzip: true });
       const make = async (name: string, request: object) => {
@@ -146,7 +153,7 @@ describe('a daemon', () => {
 
     it('tells nobody what it serves, and refuses what would have no effect', async () => {
       assert.equal((await call(plain, 'Reflect', {}, {})).error?.code, 'Unimplemented');
-      const { error } = await call(plain, 'CreateVm', { config: templateOfOldClient }, me);
+      const { error } = await call(plain, 'CreateVm', { config: oldTemplate }, me);
       assert.deepEqual(
         [error?.code, error?.message],
         ['InvalidArgument', 'cpu topology is not supported but for one socket with vcpu_count cores of one thread'],
@@ -154,30 +161,13 @@ describe('a daemon', () => {
     });
   });
 
-  /** What templates of the original's own tools ask for. */
-  const templateOfOldClient = {
-    ...config,
-    cpu: { vcpuCount: 1, topology: { sockets: 1, coresPerSocket: 1, threadsPerCore: 2 }, features: { aes: 'on' } },
-    memory: { ...config.memory, hotplugEnabled: true, maxSizeBytes: '1073741824', backing: { type: 'hugepages' } },
-    storage: [{ id: 'rootfs', path: 'image:sandbox', isRootDevice: true, options: { cache_type: 'Unsafe' } }],
-    network: [{ id: 'eth0', interfaceType: 'virtio-net', tapDevice: 'tap0', options: { queues: '1' } }],
-    console: { enabled: true, output: '/tmp/console.log', input: '/dev/null', consoleType: 'serial' },
-  };
-
   describe('that was killed, in production, with TLS', () => {
     const trace = '0af7651916cd43dd8448eb211c80319c';
     let token: string;
     let jwt: string;
     before(async () => {
-      const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
-      const keySet = join(directory, 'jwks.json');
-      await writeFile(keySet, JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'k', alg: 'ES256' }] }));
-      jwt = await new SignJWT({ customer_id: 'acme' })
-        .setProtectedHeader({ alg: 'ES256', kid: 'k' })
-        .setIssuer('https://id.example')
-        .setAudience('metald')
-        .setExpirationTime('5m')
-        .sign(privateKey);
+      const identity = await makeIdentity(directory);
+      jwt = await identity.tokenOf('acme');
       await makeCertificate(files, 'first');
       await daemon.kill();
       daemon = await daemon.restart({
@@ -187,8 +177,9 @@ describe('a daemon', () => {
           BERTH_METALD_REFLECTION: 'true',
           BERTH_METALD_UNSUPPORTED: 'record',
           BERTH_METALD_TRACES: collector.url,
-          BERTH_METALD_JWKS: keySet,
-          BERTH_METALD_JWT_ISSUER: 'https://id.example',
+          BERTH_METALD_JWKS: identity.keySet,
+          BERTH_METALD_JWT_ISSUER: identity.issuer,
+          BERTH_QUOTA_TENANT_MAX_VMS: '2',
         },
       });
       const made = await runBerth(['token', 'create', '--customer', 'acme'], { BERTH_HOME: daemon.home });
@@ -196,6 +187,8 @@ describe('a daemon', () => {
       assert.match(token, /^bt_/, made.stderr);
     });
 
+    const listed = (ca: string, flag: '--http1.1' | '--http2') =>
+      curlTls(`${daemon.urls.metald}/v1/vms`, { ca, token, flag });
     const trusting = (protocol: GoClientOptions['protocol']) => ({ protocol, ca: files.cert });
 
     it('has the VM as it was, for the customer of a token or a JWT and for nobody who says so', async () => {
@@ -205,6 +198,7 @@ describe('a daemon', () => {
           assert.equal(error, undefined, JSON.stringify(error));
           assert.deepEqual([reply.state, reply.backend_info.process_id, proto], ['VM_STATE_RUNNING', pid, 'HTTP/2.0']);
         }
+      assert.doesNotMatch(daemon.output(), /DEVELOPMENT/);
       const { error } = await call(trusting('grpc'), 'ListVms', {}, development('acme'));
       assert.equal(error?.code, 'Unauthenticated');
       const other = { cert: join(directory, 'other.pem'), key: join(directory, 'other-key.pem') };
@@ -237,14 +231,14 @@ describe('a daemon', () => {
         ['--http1.1', '1.1'],
         ['--http2', '2'],
       ] as const)
-        assert.equal(await curlVersion(files.cert, flag), `200 ${version}`);
+        assert.equal(await listed(files.cert, flag), `200 ${version}`);
     });
 
     it('takes what an old client asks for, and gives it back', async () => {
       const created = await call(
         trusting('grpc'),
         'CreateVm',
-        { vmId: 'old', config: templateOfOldClient },
+        { vmId: 'old', config: oldTemplate },
         { ...bearer(token), traceparent: `00-${trace}-b7ad6b7169203331-01` },
       );
       assert.deepEqual(created.reply, { vm_id: 'old', state: 'VM_STATE_CREATED' });
@@ -259,6 +253,18 @@ describe('a daemon', () => {
         [{ cache_type: 'Unsafe' }, 'tap0', { queues: '1' }, '/dev/null'],
       );
       assert.notEqual(reply.network_info.tap_device, 'tap0');
+    });
+
+    it('gives a customer what its quota is, and another one its own', async () => {
+      const more = await call(trusting('grpc'), 'CreateVm', { config }, bearer(token));
+      assert.deepEqual([more.error?.code, more.error?.reason], ['ResourceExhausted', 'QUOTA_EXCEEDED']);
+      const made = await runBerth(['token', 'create', '--customer', 'other'], { BERTH_HOME: daemon.home });
+      const other = bearer(made.stdout.trim());
+      const { reply } = await call(trusting('grpc'), 'CreateVm', { vmId: 'theirs', config }, other);
+      assert.equal(reply.vm_id, 'theirs');
+      const foreign = await call(trusting('grpc'), 'DeleteVm', { vmId: 'theirs' }, bearer(token));
+      assert.deepEqual([foreign.error?.code, foreign.error?.reason], ['PermissionDenied', 'VM_NOT_OWNED']);
+      assert.deepEqual((await call(trusting('grpc'), 'DeleteVm', { vmId: 'theirs' }, other)).reply, { success: true });
     });
 
     it('sends a span of each call to its collector, without what is secret', async () => {
@@ -283,8 +289,8 @@ describe('a daemon', () => {
       const old = join(directory, 'old.pem');
       await runCommand('cp', [files.cert, old]);
       await makeCertificate(files, 'second');
-      await eventually('the new one is shown', async () => (await curlVersion(files.cert, '--http2')) === '200 2');
-      assert.equal(await curlVersion(old, '--http2'), '000 0');
+      await eventually('the new one is shown', async () => (await listed(files.cert, '--http2')) === '200 2');
+      assert.equal(await listed(old, '--http2'), '000 0');
       const { reply } = await call(trusting('grpc'), 'ListVms', {}, bearer(token));
       assert.equal(reply.total_count, 2);
     });
@@ -296,13 +302,5 @@ describe('a daemon', () => {
         });
       assert.deepEqual(await traces(daemon.home), noTraces);
     });
-
-    /** Status and version of HTTP of a list, by curl that trusts one certificate; `000 0` when it does not trust the daemon's. */
-    async function curlVersion(ca: string, flag: string): Promise<string> {
-      const script = `curl -sS ${flag} --cacert "$CA" -o /dev/null -w '%{http_code} %{http_version}' \
-        -H "Authorization: Bearer $TOKEN" "$URL/v1/vms" || true`;
-      const env = { ...process.env, CA: ca, TOKEN: token, URL: daemon.urls.metald! };
-      return (await runCommand('sh', ['-c', script], { env })).stdout;
-    }
   });
 });

@@ -1,14 +1,19 @@
 /** The metald API before real VMs: the reference's examples with real curl, customers, a killed daemon, a real Prometheus. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { copyFile, lstat, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { runCommand } from '../src/common/command.ts';
-import { exec } from './support/api.ts';
+import { exec, output } from './support/api.ts';
+import { curl } from './support/curl.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
 import { noTraces, traces } from './support/leftovers.ts';
+import { exampleConfig, ipv4Example, ipv6Example } from './support/metald-examples.ts';
 import { type Prometheus, startPrometheus } from './support/prometheus.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: replies are asserted on, not typed.
@@ -19,6 +24,8 @@ const env = {
   BERTH_LISTEN_METALD: '127.0.0.1:8080',
   BERTH_LISTEN_METALD_OPERATOR: '127.0.0.1:9464',
   BERTH_ASSETS_DIRECTORIES: '/assets',
+  BERTH_NETWORK_ADDRESS: '192.168.1.1/24',
+  BERTH_NETWORK_ADDRESS6: '2001:db8:1::1/64',
 };
 
 /** The paths of the examples; a link, so that what is behind them is this test's own. */
@@ -53,16 +60,6 @@ after(async () => {
   await rm(assetDirectory, { recursive: true, force: true });
 });
 
-/** Runs one curl command as a reader would. */
-async function curl(command: string): Promise<{ status: number; json: Json }> {
-  const { stdout } = await runCommand('sh', ['-euc', `curl -sS -w '\\n%{http_code}' ${command}`], {
-    timeoutMs: 120_000,
-  });
-  const cut = stdout.lastIndexOf('\n');
-  const body = stdout.slice(0, cut);
-  return { status: Number(stdout.slice(cut + 1)), json: body === '' ? null : JSON.parse(body) };
-}
-
 /** A call as the reference shows it, with its token. */
 async function call(name: string, body: string | object, customer = '123'): Promise<Json> {
   const { status, json } = await curl(`-X POST http://localhost:8080/vmprovisioner.v1.VmService/${name} \
@@ -73,37 +70,9 @@ async function call(name: string, body: string | object, customer = '123'): Prom
   return json;
 }
 
-/** The reference's example of CreateVm, without its comments. */
-const exampleConfig = `{
-  "cpu": { "vcpu_count": 2, "cpu_template": "T2" },
-  "memory": { "size_bytes": 1073741824 },
-  "boot": {
-    "kernel_path": "/assets/vmlinux-5.10",
-    "kernel_args": "console=ttyS0 reboot=k panic=1",
-    "initrd_path": "/assets/initrd"
-  },
-  "storage": [{
-    "device_id": "rootfs",
-    "path_on_host": "/assets/rootfs.ext4",
-    "is_read_only": false,
-    "is_root_device": true
-  }],
-  "network": [{
-    "interface_id": "eth0",
-    "type": "TAP",
-    "guest_mac": "auto",
-    "rate_limit": {
-      "bandwidth_bytes_per_second": 104857600,
-      "burst_bytes": 1048576,
-      "refill_time_millis": 100
-    }
-  }],
-  "console": { "type": "VIRTIO_CONSOLE", "output_file": "/tmp/vm-console.log" },
-  "metadata": { "name": "my-vm", "project": "test" }
-}`;
-
 describe('the examples of the reference', () => {
   const vm = JSON.stringify({ vm_id: 'vm_1234567890' });
+  const example = (name: string, body: string) => call(name, body, 'customer-123');
 
   it('list nothing at first', async () => {
     const { status, json } = await curl('-H "Authorization: Bearer dev_customer_123" http://localhost:8080/v1/vms');
@@ -111,19 +80,19 @@ describe('the examples of the reference', () => {
   });
 
   it('create a VM and boot it', async () => {
-    const created = await call(
+    const created = await example(
       'CreateVm',
-      `{ "vm_id": "vm_1234567890", "config": ${exampleConfig}, "customer_id": "123" }`,
+      `{ "vm_id": "vm_1234567890", "config": ${exampleConfig}, "customer_id": "customer-123" }`,
     );
     assert.deepEqual(created, { vm_id: 'vm_1234567890', state: 'VM_STATE_CREATED' });
-    assert.deepEqual(await call('BootVm', vm), { success: true, state: 'VM_STATE_RUNNING' });
+    assert.deepEqual(await example('BootVm', vm), { success: true, state: 'VM_STATE_RUNNING' });
   });
 
   it('show it', async () => {
     await eventually('the guest has read its disk', async () => {
-      return (await call('GetVmInfo', vm)).metrics.disk_read_bytes > 0;
+      return (await example('GetVmInfo', vm)).metrics.disk_read_bytes > 0;
     });
-    const info = await call('GetVmInfo', vm);
+    const info = await example('GetVmInfo', vm);
     assert.equal(info.state, 'VM_STATE_RUNNING');
     assert.equal(info.config.storage[0].path_on_host, '/assets/rootfs.ext4');
     assert.equal(info.config.cpu.cpu_template, 'T2');
@@ -134,8 +103,27 @@ describe('the examples of the reference', () => {
     await runCommand('ip', ['link', 'show', 'dev', nic.tap_device]);
   });
 
+  it('keep it from other customers', async () => {
+    const { status, json } = await curl(`-X POST http://localhost:8080/vmprovisioner.v1.VmService/GetVmInfo \
+      -H "Content-Type: application/json" -H "Authorization: Bearer dev_customer_123" -d '${vm}'`);
+    const [detail] = json.details;
+    assert.deepEqual(
+      [status, json.code, json.message],
+      [403, 'permission_denied', 'VM vm_1234567890 not found or not owned by customer'],
+    );
+    assert.deepEqual(
+      [detail['@type'], detail.reason, detail.domain, detail.metadata],
+      [
+        'type.googleapis.com/google.rpc.ErrorInfo',
+        'VM_NOT_OWNED',
+        'metald.unkey.com',
+        { vm_id: 'vm_1234567890', customer_id: '123' },
+      ],
+    );
+  });
+
   it('list it', async () => {
-    const list = await call(
+    const list = await example(
       'ListVms',
       '{ "state_filter": ["VM_STATE_RUNNING", "VM_STATE_PAUSED"], "page_size": 50, "page_token": "" }',
     );
@@ -153,11 +141,11 @@ describe('the examples of the reference', () => {
   });
 
   it('pause it, resume it, shut it down and delete it', async () => {
-    assert.deepEqual(await call('PauseVm', vm), { success: true, state: 'VM_STATE_PAUSED' });
-    assert.deepEqual(await call('ResumeVm', vm), { success: true, state: 'VM_STATE_RUNNING' });
+    assert.deepEqual(await example('PauseVm', vm), { success: true, state: 'VM_STATE_PAUSED' });
+    assert.deepEqual(await example('ResumeVm', vm), { success: true, state: 'VM_STATE_RUNNING' });
     const shutdown = '{ "vm_id": "vm_1234567890", "force": false, "timeout_seconds": 1 }';
-    assert.deepEqual(await call('ShutdownVm', shutdown), { success: true, state: 'VM_STATE_SHUTDOWN' });
-    assert.deepEqual(await call('DeleteVm', '{ "vm_id": "vm_1234567890", "force": false }'), { success: true });
+    assert.deepEqual(await example('ShutdownVm', shutdown), { success: true, state: 'VM_STATE_SHUTDOWN' });
+    assert.deepEqual(await example('DeleteVm', '{ "vm_id": "vm_1234567890", "force": false }'), { success: true });
     assert.deepEqual(await traces(daemon.home), noTraces);
   });
 
@@ -170,26 +158,76 @@ describe('the examples of the reference', () => {
 
 describe('two customers', () => {
   const ids = { a: 'vm-of-a', b: 'vm-of-b' };
+  /** What a guest of either has on the wire: as the reference has it, beside a second interface, and with limits. */
+  const limit = { bandwidth: 500_000 };
+  const networks = {
+    a: [JSON.parse(ipv4Example), { id: 'back', mac_address: '02:aa:00:00:00:01', mode: 'NETWORK_MODE_IPV4_ONLY' }],
+    b: [{ ...JSON.parse(ipv6Example), rx_rate_limit: limit, tx_rate_limit: limit }],
+  };
+  const info = (customer: 'a' | 'b') => call('GetVmInfo', { vm_id: ids[customer] }, customer);
 
-  it('have VMs that do not reach each other', async () => {
+  it('have VMs with the interfaces they asked for, told in both shapes', async () => {
     for (const customer of ['a', 'b'] as const) {
-      await call('CreateVm', { vm_id: ids[customer], config: sandbox }, customer);
+      const config = { ...sandbox, network: networks[customer] };
+      await call('CreateVm', { vm_id: ids[customer], config }, customer);
       await call('BootVm', { vm_id: ids[customer] }, customer);
     }
-    const [addressOfA] = await addresses('a');
-    await exec(daemon, ids.a, 'setsid python3 -m http.server 8080 >/dev/null 2>&1 &');
-    const reach = async (from: string, address: string) =>
-      (await exec(daemon, from, `curl -s -o /dev/null --max-time 2 http://${address}:8080/`)).exitCode;
-    await eventually('the server answers in its own VM', async () => (await reach(ids.a, addressOfA!)) === 0);
-    assert.notEqual(await reach(ids.b, addressOfA!), 0);
-    // What it does reach is the daemon's own port, so that its network is known to work.
-    assert.equal(await reach(ids.b, '172.16.0.1').then((code) => code === 0 || code === 7), true);
+    const { network_info: network, config } = await info('a');
+    const [front, back] = network.interfaces;
+    assert.deepEqual([front.ipv4_address, back.guest_mac], ['192.168.1.100', '02:aa:00:00:00:01']);
+    assert.deepEqual(
+      [network.ip_address, network.mac_address, network.tap_device, network.gateway],
+      [front.ipv4_address, front.guest_mac, front.tap_device, '192.168.1.1'],
+    );
+    assert.deepEqual([config.network[0].host_ipv4.gateway, config.network[1].id], ['192.168.1.254', 'back']);
+    const shown = await output(daemon, ids.a, 'ip addr');
+    for (const part of [front.ipv4_address, front.ipv6_address, front.guest_mac, back.ipv4_address, back.guest_mac])
+      assert.ok(shown.includes(part), `${part} in ${shown}`);
+    const { network_info: ofB } = await info('b');
+    assert.equal(ofB.interfaces[0].ipv6_address, '2001:db8:1::100');
+    assert.match(await output(daemon, ids.b, 'ip addr'), /2001:db8:1::100\/64/);
   });
 
-  async function addresses(customer: 'a' | 'b'): Promise<string[]> {
-    const { network_info: network } = await call('GetVmInfo', { vm_id: ids[customer] }, customer);
-    return network.interfaces.map((nic: { ipv4_address: string }) => nic.ipv4_address);
-  }
+  it('have VMs that do not reach each other', async () => {
+    await exec(daemon, ids.a, 'setsid python3 -m http.server 8080 --bind :: >/dev/null 2>&1 &');
+    const reach = async (from: string, address: string) =>
+      (await exec(daemon, from, `curl -g -s -o /dev/null --max-time 2 http://${address}:8080/`)).exitCode;
+    const { interfaces } = (await info('a')).network_info;
+    const targets: string[] = interfaces.flatMap((nic: Json) =>
+      nic.ipv6_address === undefined ? [nic.ipv4_address] : [nic.ipv4_address, `[${nic.ipv6_address}]`],
+    );
+    assert.equal(targets.length, 3);
+    for (const target of targets)
+      await eventually(`${target} answers in its own VM`, async () => (await reach(ids.a, target)) === 0);
+    for (const target of targets) assert.notEqual(await reach(ids.b, target), 0, target);
+    // What it does reach is the daemon's own host, so that its network is known to work.
+    for (const host of ['192.168.1.1', '[2001:db8:1::1]'])
+      assert.ok([0, 7].includes(await reach(ids.b, host)), `${host} is not reached`);
+  });
+
+  it('have their traffic held to the limits of their interfaces', async () => {
+    const bytes = 1_000_000;
+    // No bucket holds less than this; that of what is sent holds a second's worth more.
+    const burst = 128 * 1024;
+    const server = createServer((request, response) => {
+      if (request.method === 'GET') response.end(Buffer.alloc(bytes));
+      else request.resume().on('end', () => response.end());
+    });
+    server.listen(0, '0.0.0.0');
+    await once(server, 'listening');
+    const url = `http://192.168.1.1:${(server.address() as AddressInfo).port}/`;
+    // Nothing is asserted to be quick: faster than a limit is what no machine, however fast, may be.
+    const atLeast = async (ms: number, command: string) => {
+      const started = performance.now();
+      await output(daemon, ids.b, command);
+      const took = performance.now() - started;
+      assert.ok(took >= ms, `${command} took ${took} ms`);
+    };
+    await atLeast(((bytes - burst) / limit.bandwidth) * 1000, `curl -sSf -o /dev/null ${url}`);
+    const sent = bytes - burst - limit.bandwidth;
+    await atLeast((sent / limit.bandwidth) * 1000, `head -c ${bytes} /dev/zero | curl -sSf -T - ${url}`);
+    server.close();
+  });
 
   it('do not see each other', async () => {
     assert.deepEqual(

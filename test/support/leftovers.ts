@@ -17,7 +17,7 @@ export interface Traces {
   readonly cgroups: readonly string[];
 }
 
-/** Looks at the host itself, not at what the daemon says of it. Addresses of VMs are those of 172.16.0.0/24. */
+/** Looks at the host itself, not at what the daemon says of it. Addresses of VMs are those of 172.16.0.0/24 or 192.168.1.0/24. */
 export async function traces(home: string): Promise<Traces> {
   return {
     processes: await processes((command) => command.includes('qemu') && command.includes(`${home}/vms/`)),
@@ -59,8 +59,8 @@ export async function taps(): Promise<string[]> {
 export async function rules(): Promise<string[]> {
   const { stdout } = await runCommand('nft', ['list', 'ruleset']);
   // The gateway and the network are in the rules for good; VMs have the addresses from .2 on.
-  const addresses = [...new Set(stdout.match(/172\.16\.0\.\d+\b(?!\/)/g) ?? [])].filter(
-    (address) => !['172.16.0.0', '172.16.0.1', '172.16.0.255'].includes(address),
+  const addresses = [...new Set(stdout.match(/(?:172\.16\.0|192\.168\.1)\.\d+\b(?!\/)/g) ?? [])].filter(
+    (address) => !/\.(?:0|1|255)$/.test(address),
   );
   return [...addresses, ...(stdout.match(/(?<=^\s*limit )tx_\S+/gm) ?? [])];
 }

@@ -37,7 +37,7 @@ for (const style of ['spec', 'proto'] as const) {
   describe(`clients of connect-es, replies in the style ${style}`, () => {
     let api: TestApi;
     before(async () => {
-      api = await openTestApi({ style });
+      api = await openTestApi({ style, quotas: { maxVms: 2 } });
     });
     after(() => api[Symbol.asyncDispose]());
 
@@ -73,8 +73,10 @@ for (const style of ['spec', 'proto'] as const) {
           assert.equal((await client.deleteVm({ vmId }, me)).success, true);
         });
 
-        it('are told what failed, with details', async () => {
+        it('are told each failure of the reference, with details', async () => {
           const { vmId } = await client.createVm({ config }, as('a'));
+          const { vmId: more } = await client.createVm({ config }, as('a'));
+          api.host.failing.add('start');
           const rows = [
             [Code.Unauthenticated, 'UNAUTHENTICATED', () => client.listVms({})],
             [Code.InvalidArgument, 'INVALID_ARGUMENT', () => client.createVm({}, as('a'))],
@@ -82,14 +84,17 @@ for (const style of ['spec', 'proto'] as const) {
             [Code.AlreadyExists, 'VM_EXISTS', () => client.createVm({ vmId, config }, as('a'))],
             [Code.PermissionDenied, 'VM_NOT_OWNED', () => client.bootVm({ vmId }, as('b'))],
             [Code.PermissionDenied, 'CUSTOMER_MISMATCH', () => client.createVm({ config, customerId: 'x' }, as('a'))],
+            [Code.ResourceExhausted, 'QUOTA_EXCEEDED', () => client.createVm({ config }, as('a'))],
             [Code.FailedPrecondition, 'WRONG_STATE', () => client.pauseVm({ vmId }, as('a'))],
+            [Code.Internal, 'BOOT_FAILED', () => client.bootVm({ vmId }, as('a'))],
           ] as const;
           for (const [code, reason, attempt] of rows) {
             const error = await failure(attempt());
             const [detail] = error.findDetails(ErrorInfoSchema);
             assert.deepEqual([error.code, detail?.reason, detail?.domain], [code, reason, 'metald.unkey.com']);
           }
-          await client.deleteVm({ vmId }, as('a'));
+          api.host.failing.clear();
+          for (const id of [vmId, more]) await client.deleteVm({ vmId: id }, as('a'));
         });
 
         it('have their deadline kept', async () => {

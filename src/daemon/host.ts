@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../common/concurrency.ts';
 import { sweepTemporaries } from '../common/files.ts';
+import { hostBootId } from '../common/host-boot.ts';
 import type { Log } from '../common/log.ts';
 import type { Engine } from '../engine/engine.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
@@ -106,6 +107,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
     layout,
     memories,
     guestClient: createGuestClient,
+    hostBoot: await hostBootId(),
     settings: {
       quotas: hostQuotas(config, network.plan.ipv4Pool.size),
       defaultDiskMiB: config['disk.default_mib'],

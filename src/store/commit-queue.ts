@@ -4,38 +4,44 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 export type Durability = 'durable' | 'relaxed';
 
 interface Change {
+  /** Makes the change within a transaction; returns what tells its maker of the outcome, given when it may be told. */
+  run(): (committed: Promise<void> | null) => void;
   readonly durability: Durability;
-  /** Makes the change within a transaction; returns what tells its maker of the outcome once that is committed. */
-  run(): () => void;
   reject(error: unknown): void;
 }
 
-/** SQLite's names for whether a commit waits for the disk. */
-const levels: Readonly<Record<Durability, string>> = { durable: 'FULL', relaxed: 'NORMAL' };
-
 /**
- * Changes that were asked for while the event loop was busy, committed together: one wait for the disk serves all of them.
- * When one of them fails, or their commit does, all are taken back and each is made by itself: none takes others with it.
+ * Changes that were asked for while the event loop was busy, committed together. Those that are to be durable wait for the
+ * disk besides, all for the same. When one of them fails, or their commit does, all are taken back and each is made by
+ * itself: none takes others with it.
  */
 export class CommitQueue {
   readonly #connection: DatabaseSync;
+  readonly #sync: () => Promise<void>;
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   #waiting: Change[] = [];
-  #level: Durability = 'durable';
 
-  /** The connection's commits wait for the disk. */
-  constructor(connection: DatabaseSync) {
+  /**
+   * @param connection whose commits do not wait for the disk
+   * @param sync resolves when everything that was committed until now is on the disk
+   */
+  constructor(connection: DatabaseSync, sync: () => Promise<void>) {
     this.#connection = connection;
+    this.#sync = sync;
     this.#begin = connection.prepare('BEGIN IMMEDIATE');
     this.#commit = connection.prepare('COMMIT');
   }
 
+  /** Rejects with what `task` throws, and when the disk does not take a durable change: that one is made, but may not last. */
   add<T>(task: () => T, durability: Durability): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const run = () => {
       const result = task();
-      return () => resolve(result);
+      return (onDisk: Promise<void> | null) => {
+        if (onDisk === null) resolve(result);
+        else onDisk.then(() => resolve(result), reject);
+      };
     };
     if (this.#waiting.push({ durability, run, reject }) === 1) setImmediate(() => this.flush());
     return promise;
@@ -52,8 +58,7 @@ export class CommitQueue {
   /** False when nothing of it was done. */
   #commitTogether(changes: readonly Change[]): boolean {
     try {
-      const outcomes = this.#transact(changes);
-      for (const tell of outcomes) tell();
+      this.#transact(changes);
       return true;
     } catch {
       // Who it was, and why, is found out when each is tried by itself.
@@ -63,30 +68,24 @@ export class CommitQueue {
 
   #commitAlone(change: Change): void {
     try {
-      const [tell] = this.#transact([change]);
-      tell?.();
+      this.#transact([change]);
     } catch (error) {
       change.reject(error);
     }
   }
 
-  #transact(changes: readonly Change[]): readonly (() => void)[] {
-    this.#setLevel(changes.some(({ durability }) => durability === 'durable') ? 'durable' : 'relaxed');
+  #transact(changes: readonly Change[]): void {
+    const outcomes: ReturnType<Change['run']>[] = [];
     this.#begin.run();
     try {
-      const outcomes = changes.map((change) => change.run());
+      for (const change of changes) outcomes.push(change.run());
       this.#commit.run();
-      return outcomes;
     } catch (error) {
       // A full disk, for one, may have ended the transaction.
       if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
       throw error;
     }
-  }
-
-  #setLevel(level: Durability): void {
-    if (level === this.#level) return;
-    this.#connection.exec(`PRAGMA synchronous = ${levels[level]}`);
-    this.#level = level;
+    const onDisk = changes.some(({ durability }) => durability === 'durable') ? this.#sync() : null;
+    for (const [n, tell] of outcomes.entries()) tell(changes[n]?.durability === 'durable' ? onDisk : null);
   }
 }

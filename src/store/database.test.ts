@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { isDiskFull } from '../common/errors.ts';
+import { CommitQueue, type Durability } from './commit-queue.ts';
 import { type Database, openDatabase, type Writer } from './database.ts';
 
 let dir: string;
@@ -31,12 +33,17 @@ function namesOnDisk(): string[] {
   return (other.prepare('SELECT name FROM items ORDER BY rowid').all() as { name: string }[]).map(({ name }) => name);
 }
 
-/** What SQLite calls the level; a pragma is read when its statement is made, so each needs one of its own. */
-let reads = 0;
-const level = (reader: { get<Row>(sql: string): Row | undefined }) =>
-  ({ 1: 'NORMAL', 2: 'FULL' })[
-    reader.get<{ synchronous: 1 | 2 }>(`PRAGMA synchronous /* ${++reads} */`)?.synchronous ?? 1
-  ];
+/** A queue whose commits reach the disk when the test says so. */
+function queueOverSlowDisk() {
+  const syncs: PromiseWithResolvers<void>[] = [];
+  const connection = new DatabaseSync(join(dir, 'slow.db'));
+  const queue = new CommitQueue(connection, () => {
+    const sync = Promise.withResolvers<void>();
+    syncs.push(sync);
+    return sync.promise;
+  });
+  return { queue, syncs };
+}
 
 describe('changes', () => {
   it('that are asked for together are made in order, and are all there once one is reported', async () => {
@@ -102,18 +109,31 @@ describe('changes', () => {
     assert.deepEqual(namesOnDisk(), ['a', 'b']);
   });
 
-  it('wait for the disk when one of them is durable, and not when none is', async () => {
-    const relaxed = await db.write(level, 'relaxed');
-    const together = await Promise.all([db.write(level, 'relaxed'), db.write(level, 'durable')]);
-    const again = await db.write(level, 'relaxed');
-    await assert.rejects(
-      db.write(() => {
-        throw new Error('no');
-      }, 'relaxed'),
-      /no/,
+  it('are reported when they are on the disk, if they are durable, and those beside them at once', async () => {
+    const { queue, syncs } = queueOverSlowDisk();
+    const reported: string[] = [];
+    const change = (name: string, durability: Durability) =>
+      queue.add(() => name, durability).then((told) => reported.push(told));
+    const all = [change('relaxed', 'relaxed'), change('durable', 'durable'), change('durable too', 'durable')];
+    await all[0];
+    await turn();
+    assert.deepEqual([reported, syncs.length], [['relaxed'], 1]);
+    syncs[0]?.resolve();
+    await Promise.all(all);
+    assert.deepEqual(reported, ['relaxed', 'durable', 'durable too']);
+    await change('alone', 'relaxed');
+    assert.equal(syncs.length, 1);
+  });
+
+  it('fail when the disk does not take them', async () => {
+    const { queue, syncs } = queueOverSlowDisk();
+    const outcome = assert.rejects(
+      queue.add(() => {}, 'durable'),
+      /EIO/,
     );
-    const durable = await db.write(level);
-    assert.deepEqual([relaxed, together, again, durable], ['NORMAL', ['FULL', 'FULL'], 'NORMAL', 'FULL']);
+    await turn();
+    syncs[0]?.reject(new Error('EIO'));
+    await outcome;
   });
 
   it('that wait are committed when the database is closed', async () => {

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { isDiskFull } from '../common/errors.ts';
 import { CommitQueue, type Durability } from './commit-queue.ts';
+import { LogSync } from './log-sync.ts';
 import { migrate } from './migrations.ts';
 
 type SqlValue = null | number | bigint | string | Uint8Array;
@@ -21,11 +22,14 @@ export class Database implements Reader {
   readonly #connection: DatabaseSync;
   readonly #statements: Statements;
   readonly #queue: CommitQueue;
+  readonly #log: LogSync;
 
-  constructor(connection: DatabaseSync) {
+  /** @param log its write-ahead log */
+  constructor(connection: DatabaseSync, log: LogSync) {
     this.#connection = connection;
+    this.#log = log;
     this.#statements = new Statements(connection);
-    this.#queue = new CommitQueue(connection);
+    this.#queue = new CommitQueue(connection, () => log.sync());
   }
 
   all<Row>(sql: string, ...values: readonly SqlValue[]): Row[] {
@@ -39,7 +43,7 @@ export class Database implements Reader {
   /**
    * Makes a change, all of it or nothing. Resolves once it is committed: `durable`, so that it outlives a loss of power;
    * `relaxed`, so that it outlives the process and the next durable change makes it last. Changes that are asked for at the
-   * same time share one commit, none of which sees another fail. `change` must do nothing but read and write here: it may be
+   * same time share one commit, none of which sees another fail, and one wait for the disk, which nothing else waits for. `change` must do nothing but read and write here: it may be
    * called again, after what it wrote was taken back.
    */
   write<T>(change: (writer: Writer) => T, durability: Durability = 'durable'): Promise<T> {
@@ -50,6 +54,7 @@ export class Database implements Reader {
   close(): void {
     this.#queue.flush();
     this.#connection.close();
+    this.#log.close();
   }
 }
 
@@ -97,14 +102,15 @@ export function openDatabase(path: string): Database {
   closeSync(openSync(path, 'a', 0o600));
   const connection = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
   try {
-    connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -${cacheKiB};`);
+    // Commits are on the disk once the log is, see LogSync; SQLite sees to it before it lets go of the log.
+    connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -${cacheKiB};`);
     migrate(connection);
     takeSpace(connection);
   } catch (error) {
     connection.close();
     throw error;
   }
-  return new Database(connection);
+  return new Database(connection, new LogSync(`${path}-wal`));
 }
 
 /** Bytes that the database and its log are made large enough for. */

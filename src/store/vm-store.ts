@@ -1,4 +1,5 @@
 import type { Vm } from '../vm/model.ts';
+import type { Durability } from './commit-queue.ts';
 import type { Database, Writer } from './database.ts';
 import type { NicRow, OperationRow, VmRow } from './schema.ts';
 import { Table } from './table.ts';
@@ -100,25 +101,45 @@ export class VmStore {
   }
 
   /**
-   * The intent to change a VM, with the state and the leases it has from now on. An entry that is still there belongs to an operation that
-   * failed and could not be undone; the new one, a removal or another try, takes its place.
+   * The intent to change a VM, with the state and the leases it has from now on. An entry that is still there belongs to an
+   * operation that failed and could not be undone; the new one, a removal or another try, takes its place. A VM that starts
+   * or stops is down after a loss of power whatever was meant; what is to be done to its files must be known then.
    */
   async begin(vm: Vm, operation: Operation): Promise<void> {
+    const durability = changesPower.has(operation.kind) ? 'relaxed' : 'durable';
     await this.#db.write((writer) => {
       updateVm(writer, vm);
       // All at once: an interface may be given an address that another one of the VM had.
       writer.run('DELETE FROM nics WHERE vm_id = ?', vm.id);
       insertNics(writer, vm);
       operationTable.replace(writer, 'vm_id', operationRow(operation));
-    });
+    }, durability);
   }
 
-  /** The outcome: the new row, and the journal entry gone. */
-  async finish(vm: Vm): Promise<void> {
+  /**
+   * Notes, durably, that the files of a VM which is coming up are whole and on the disk: should the host, which booted as
+   * `hostBoot`, lose power from now on, the VM is kept.
+   */
+  async keep(id: string, hostBoot: string): Promise<void> {
+    await this.#db.write((writer) =>
+      writer.run("UPDATE operations SET detail = json_set(detail, '$.wholeSince', ?) WHERE vm_id = ?", hostBoot, id),
+    );
+  }
+
+  /** Resolves when everything that was written so far outlives a loss of power. */
+  async settled(): Promise<void> {
+    await this.#db.write(() => {});
+  }
+
+  /**
+   * The outcome: the new row, and the journal entry gone. `relaxed` where the entry, should it come back after a loss of
+   * power, leads to what the VM would be then.
+   */
+  async finish(vm: Vm, durability: Durability = 'durable'): Promise<void> {
     await this.#db.write((writer) => {
       updateVm(writer, vm);
       writer.run('DELETE FROM operations WHERE vm_id = ?', vm.id);
-    });
+    }, durability);
   }
 
   async update(vm: Vm): Promise<void> {
@@ -152,6 +173,8 @@ export class VmStore {
     });
   }
 }
+
+const changesPower: ReadonlySet<OperationKind> = new Set(['create', 'start', 'stop']);
 
 /** Operations leave the note that a running VM is parked alone: it may be woken while they are under way. */
 function updateVm(writer: Writer, vm: Vm): void {

@@ -75,6 +75,8 @@ export interface VmDependencies {
   readonly memories: LoadedMemories;
   readonly guestClient: (open: OpenChannel, options: { readonly use: GuestUse }) => GuestClient;
   readonly settings: VmSettings;
+  /** Which boot of the host this is. */
+  readonly hostBoot: string;
   /** Boots and restores at a time. */
   readonly admission: Admission;
   /** Captures at a time: one, for they copy memory aside. Those that wait hold no guest meanwhile. */

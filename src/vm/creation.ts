@@ -221,7 +221,9 @@ export class Creation {
       throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
     }
     const [created] = await Promise.all([
-      this.#operations.finish(vm, start ? runningNow(mode, renewal) : { state: 'created' }),
+      start
+        ? this.#operations.finish(vm, runningNow(mode, renewal), 'relaxed')
+        : this.#operations.finish(vm, { state: 'created' }),
       origin && this.#snapshots.used(origin.snapshot.id),
     ]);
     if (!vm.hidden) records.emit('vm.created', vm);

@@ -1,4 +1,5 @@
-import type { Operation, OperationKind } from '../store/vm-store.ts';
+import type { Durability } from '../store/commit-queue.ts';
+import type { Operation, OperationKind, VmStore } from '../store/vm-store.ts';
 import { BootSlot } from './boot-slot.ts';
 import type { OperationContext, OperationOutcome, VmDependencies } from './context.ts';
 import type { LiveVms } from './live.ts';
@@ -51,9 +52,10 @@ export class Operations {
     return this.records.put(vm);
   }
 
-  async finish(vm: Vm, change: Partial<Vm>): Promise<Vm> {
+  /** @param durability as in {@link VmStore.finish} */
+  async finish(vm: Vm, change: Partial<Vm>, durability?: Durability): Promise<Vm> {
     const next = changedNow({ ...vm, ...change });
-    await this.deps.store.finish(next);
+    await this.deps.store.finish(next, durability);
     return this.records.put(next);
   }
 

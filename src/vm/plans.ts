@@ -12,7 +12,7 @@ import {
   secondHygieneStep,
   spawnStep,
 } from './steps/clone.ts';
-import { directoryStep, diskStep, initrdStep, removeFilesStep, syncStep } from './steps/files.ts';
+import { directoryStep, diskStep, initrdStep, journalStep, removeFilesStep, syncStep } from './steps/files.ts';
 import { guestStep } from './steps/guest.ts';
 import { dropStep, streamStep } from './steps/merge.ts';
 import { closedNetworkStep, egressStep, networkStep, removeNetworkStep } from './steps/network.ts';
@@ -44,11 +44,15 @@ const standBy: Plan = [{ branches: [[directoryStep, diskStep], [closedNetworkSte
 /** As far as a VM can be brought before it is known what it will be; the rest is {@link claimWaitingPlan}. */
 export const waitingPlan: Plan = [...standBy, egressStep];
 /** The guest has its own egress before it is anybody's: nobody can use it before the operation ends. */
-export const claimWaitingPlan: Plan = [{ branches: [[egressStep], [loadStep, continueStep, growStep, hygieneStep]] }];
+export const claimWaitingPlan: Plan = [
+  { branches: [[journalStep], [egressStep], [loadStep, continueStep, growStep, hygieneStep]] },
+];
 
 /** Restored and at rest already; the rest is {@link claimReadyPlan}. */
 export const readyPlan: Plan = [...standBy, loadStep, continueStep, hygieneStep, pauseStep, egressStep];
-export const claimReadyPlan: Plan = [{ branches: [[egressStep], [continueStep, growStep, secondHygieneStep]] }];
+export const claimReadyPlan: Plan = [
+  { branches: [[journalStep], [egressStep], [continueStep, growStep, secondHygieneStep]] },
+];
 
 /** Whether the operation makes the VM's files: the journal says which layer its disk begins with. */
 export function makesFiles({ detail }: Operation): boolean {
@@ -56,8 +60,8 @@ export function makesFiles({ detail }: Operation): boolean {
 }
 
 /** The first start of a VM that was only noted makes its files. */
-export function startPlanOf(operation: Operation): Steps {
-  return makesFiles(operation) ? [...createPlan, ...startPlan] : startPlan;
+export function startPlanOf(operation: Operation): Plan {
+  return makesFiles(operation) ? bootPlan : startPlan;
 }
 
 export const stopPlan: Steps = [shutdownStep, endStep, removeNetworkStep];

@@ -68,7 +68,7 @@ export class Power {
       const outcome = () => this.#operations.finish(starting, notStarted(operation, 'the VM did not start'));
       throw await this.#operations.fail(starting, error, outcome);
     }
-    const started = await this.#operations.finish(starting, runningNow('boot', null));
+    const started = await this.#operations.finish(starting, runningNow('boot', null), 'relaxed');
     this.#operations.records.emit('vm.started', vm);
     return started;
   }
@@ -83,7 +83,7 @@ export class Power {
       await this.#afterFailedStop(stopping, reason);
       throw error;
     }
-    const stopped = await this.#operations.finish(stopping, stoppedNow(reason));
+    const stopped = await this.#operations.finish(stopping, stoppedNow(reason), 'relaxed');
     this.#operations.records.emit('vm.stopped', vm);
     return stopped;
   }

@@ -113,3 +113,91 @@ describe('a daemon that comes after another', () => {
     assert.equal(host.observed.length, count - 1);
   });
 });
+
+describe('a VM whose start was cut off', () => {
+  let host: FakeHost;
+  let vms: Vms;
+
+  beforeEach(async () => {
+    host = await FakeHost.create();
+    vms = await Vms.open(host.dependencies());
+  });
+  afterEach(async () => {
+    await vms.close();
+    await host.remove();
+  });
+
+  const journal = () => host.db.all<{ detail: string; kind: string }>('SELECT kind, detail FROM operations');
+  const wholeSince = () => JSON.parse(journal()[0]?.detail ?? '{}').wholeSince;
+
+  /** Leaves things as they are while the guest of `id` comes up, at the latest moment, and opens the service again. */
+  async function cutOff(start: () => Promise<{ readonly id: string }>, change: { readonly isWhole: boolean }) {
+    let operation = journal()[0];
+    host.onCall = async (name) => {
+      if (name !== 'ready') return;
+      while (wholeSince() === undefined) await sleep(1);
+      operation = journal()[0];
+    };
+    const { id } = await start();
+    host.onCall = () => {};
+    await vms.close();
+    host.processes.clear();
+    const detail = { ...JSON.parse(operation?.detail ?? '{}'), ...(change.isWhole ? {} : { wholeSince: undefined }) };
+    await host.db.write((writer) => {
+      writer.run("UPDATE vms SET state = 'starting' WHERE id = ?", id);
+      const values = [id, operation?.kind ?? '', JSON.stringify(detail), '2026-01-01T00:00:00.000Z'];
+      writer.run('INSERT INTO operations (vm_id, kind, detail, started_at) VALUES (?, ?, ?, ?)', ...values);
+    });
+    vms = await Vms.open(host.dependencies());
+    const files = await readdir(join(host.home, 'vms'));
+    return { vm: vms.list().find((vm) => vm.id === id) ?? null, files };
+  }
+
+  for (const [name, start] of [
+    ['create', () => vms.create({ ...small, id: 'one' })],
+    [
+      'first start',
+      async () => {
+        await vms.create({ ...small, id: 'one', start: false });
+        return vms.start('one');
+      },
+    ],
+  ] as const) {
+    it(`by the end of the host during its ${name} is there, for its client may have used it`, async () => {
+      host.hostBoot = 'second';
+      const { vm, files } = await cutOff(start, { isWhole: true });
+      assert.deepEqual([vm?.state, vm?.reason, files], ['stopped', 'the host went down', ['one']]);
+      assert.deepEqual(journal(), []);
+      assert.equal((await vms.start('one')).state, 'running');
+    });
+
+    it(`by the end of the daemon during its ${name} is as before, for nobody was told of it`, async () => {
+      const { vm, files } = await cutOff(start, { isWhole: true });
+      assert.deepEqual([vm?.state ?? 'gone', files], [name === 'create' ? 'gone' : 'created', []]);
+    });
+
+    it(`by the end of the host before its files were on the disk is as before its ${name}`, async () => {
+      host.hostBoot = 'second';
+      const { vm, files } = await cutOff(start, { isWhole: false });
+      assert.deepEqual([vm?.state ?? 'gone', files], [name === 'create' ? 'gone' : 'created', []]);
+    });
+  }
+
+  it('is whole from the beginning where it was kept ready', async () => {
+    const dependencies = host.dependencies(
+      {},
+      { templates: { build: true, budgetBytes: 1e9 }, spares: { waiting: 1, ready: 0 } },
+    );
+    await vms.close();
+    vms = await Vms.open(dependencies);
+    await vms.warm({ imageId: 'image', cpus: small.cpus, memoryMiB: small.memoryMiB });
+    await vms.create(small);
+    while (host.db.all("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'").length === 0) await sleep(1);
+    let mark: unknown;
+    host.onCall = (name) => {
+      if (name === 'become') mark ??= wholeSince();
+    };
+    await vms.create(small);
+    assert.equal(mark, host.hostBoot);
+  });
+});

@@ -9,8 +9,8 @@ import type { Vm } from './model.ts';
 import { observedRecord } from './observed.ts';
 import { notStarted, notUndone, type Operations, stoppedNow } from './operations.ts';
 import type { Parking } from './parking.ts';
-import { createPlan, removePlan, snapshotPlan, startPlan, startPlanOf, stopPlan } from './plans.ts';
-import { finishSteps, undoSteps } from './run-steps.ts';
+import { bootPlan, removePlan, snapshotPlan, startPlanOf, stopPlan } from './plans.ts';
+import { finishSteps, stepsOf, undoSteps } from './run-steps.ts';
 import { detachNetworks, networksOf } from './steps/network.ts';
 
 /** VMs settled at a time: most of it is waiting, for disks and for processes that do not answer. */
@@ -70,13 +70,18 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
   const { deps } = operations;
   const context = operations.context(vm, operation);
   deps.log.warn({ vm: vm.id, operation: operation.kind }, 'settling an operation that was cut off');
+  if (isWhole(operation) && operation.detail.wholeSince !== deps.hostBoot) {
+    await finishSteps(stopPlan, { ...context, detail: { ...context.detail, force: 1 } });
+    await operations.finish(vm, stoppedNow('the host went down'));
+    return;
+  }
   switch (operation.kind) {
     case 'create':
-      if (await undoSteps('create', [...createPlan, ...startPlan], context, deps.log)) await operations.forget(vm.id);
+      if (await undoSteps('create', stepsOf(bootPlan), context, deps.log)) await operations.forget(vm.id);
       else await operations.save({ ...vm, ...notUndone });
       return;
     case 'start':
-      if (await undoSteps('start', startPlanOf(operation), context, deps.log))
+      if (await undoSteps('start', stepsOf(startPlanOf(operation)), context, deps.log))
         await operations.finish(vm, notStarted(operation, 'the daemon ended while the VM started'));
       else await operations.save({ ...vm, ...notUndone });
       return;
@@ -105,6 +110,11 @@ async function settle(operations: Operations, vm: Vm, operation: Operation): Pro
       await operations.finish(vm, {});
       return;
   }
+}
+
+/** Whether a VM that was coming up had all its files: its client may have been told that it runs, and have used it. */
+function isWhole({ kind, detail }: Operation): boolean {
+  return (kind === 'create' || kind === 'start') && typeof detail.wholeSince === 'string';
 }
 
 /** A VM stands still while it is captured: one that ran goes on. */

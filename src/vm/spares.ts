@@ -80,7 +80,8 @@ export class Spares {
     this.#operations.deps.log.info({ vm: spare.id, spares: this.#spares.size }, 'a spare is claimed');
     let vm: Vm;
     const egressIsSet = isSameEgress(spare.egress, request.egress) ? 1 : 0;
-    const operation = journalEntry(spare.id, 'create', { ...spare.detail, egressIsSet });
+    const wholeSince = this.#operations.deps.hostBoot;
+    const operation = journalEntry(spare.id, 'create', { ...spare.detail, egressIsSet, wholeSince });
     try {
       vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
     } catch (error) {
@@ -152,7 +153,7 @@ export class Spares {
     try {
       const { renewal } = await this.#operations.run(plans[spare.kind].claim, vm, operation);
       const [created] = await Promise.all([
-        this.#operations.finish(vm, runningNow('clone', renewal)),
+        this.#operations.finish(vm, runningNow('clone', renewal), 'relaxed'),
         this.#snapshots.used(spare.templateId),
       ]);
       if (!vm.hidden) records.emit('vm.created', vm);
@@ -209,7 +210,7 @@ export class Spares {
           if (records.find(vm.id)) this.#remains.add(vm.id);
           throw failure;
         }
-        await this.#operations.finish(vm, { state: 'paused' });
+        await this.#operations.finish(vm, { state: 'paused' }, 'relaxed');
         this.#makingId = null;
         this.#spares.set(vm.id, { id: vm.id, kind, templateId: template.id, egress, detail: operation.detail });
         deps.log.info({ vm: vm.id, kind, spares: this.#spares.size }, 'a spare stands by');

@@ -1,16 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { runCommand } from '../../common/command.ts';
+import { hostBootId } from '../../common/host-boot.ts';
 import type { Log } from '../../common/log.ts';
 import { measureTscKhz } from './host-tsc.ts';
-import {
-  type Acceleration,
-  bootUnderKvm,
-  hostBootId,
-  kernelKey,
-  kvmAccess,
-  ProbeCache,
-  type ProbeRunner,
-} from './qemu-probe.ts';
+import { type Acceleration, bootUnderKvm, kernelKey, kvmAccess, ProbeCache, type ProbeRunner } from './qemu-probe.ts';
 
 export interface QemuHostFactsOptions {
   readonly accel: 'auto' | 'kvm' | 'tcg';

@@ -55,11 +55,6 @@ export async function kernelKey(path: string): Promise<string> {
   return `${size}-${mtimeMs}-${ino}`;
 }
 
-/** Identifies this boot of the host. */
-export async function hostBootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-}
-
 /** Answers that are remembered: hosts have a few kernels. */
 const maxAnswers = 32;
 

@@ -125,14 +125,25 @@ export const diskStep: Step<OperationContext> = {
   },
 };
 
-/** Makes the files durable. They may be in use meanwhile: a host that goes down takes the whole operation back. */
+/**
+ * Makes the files durable, while they are in use already, and then the note that they are: should the host go down before
+ * that, the operation is taken back, and after it the VM is there.
+ */
 export const syncStep: Step<OperationContext> = {
   name: 'sync',
-  async run({ deps: { layout }, vm, detail }) {
+  async run({ deps, vm, detail }) {
+    const { layout } = deps;
     const dir = layout.dir(vm.id);
     const layers = vm.dataDisks.flatMap(({ readOnly }, index) => (readOnly ? [] : [layout.dataLayer(vm.id, index)]));
     await syncAll([join(dir, String(detail.layer)), ...layers, layout.manifest(vm.id), dir, layout.vmsRoot]);
+    if (vm.state === 'starting') await deps.store.keep(vm.id, deps.hostBoot);
   },
+};
+
+/** Waits until what a VM is to become is durable, whose files have long been so. */
+export const journalStep: Step<OperationContext> = {
+  name: 'journal',
+  run: ({ deps }) => deps.store.settled(),
 };
 
 /**

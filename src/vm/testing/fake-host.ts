@@ -70,6 +70,8 @@ export class FakeHost {
   fingerprint = 'fake';
   /** The one image there is, under whatever name it is asked for; null when it was removed. */
   image: Image | null = image;
+  /** Another one after the host went down. */
+  hostBoot = 'first';
   /** How many guest clients were closed. */
   closedGuests = 0;
   /** Free space that the file system must have, MiB. */
@@ -128,6 +130,7 @@ export class FakeHost {
           return reserve();
         },
       },
+      hostBoot: this.hostBoot,
       admission: new Admission(2),
       captures: new Admission(1),
       log: pino({ level: 'silent' }),

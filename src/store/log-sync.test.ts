@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { fdatasync, fstatSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { LogSync } from './log-sync.ts';
+
+let dir: string;
+let path: string;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'berth-log-sync-'));
+  path = join(dir, 'log');
+  writeFileSync(path, 'written');
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+/** Syncs that end when the test says so. */
+function slowly() {
+  const ends: ((error: Error | null) => void)[] = [];
+  const log = new LogSync(path, (_file, done) => ends.push(done));
+  return { log, ends };
+}
+
+describe('a log on the disk', () => {
+  it('is synced once more for all who ask while that is under way', async () => {
+    const { log, ends } = slowly();
+    const first = log.sync();
+    const later = [log.sync(), log.sync(), log.sync()];
+    assert.equal(ends.length, 1);
+    ends[0]?.(null);
+    await first;
+    await turn();
+    assert.equal(ends.length, 2);
+    let isTold = false;
+    void Promise.all(later).then(() => {
+      isTold = true;
+    });
+    await turn();
+    assert.equal(isTold, false);
+    ends[1]?.(null);
+    await Promise.all(later);
+    assert.equal(ends.length, 2);
+  });
+
+  it('tells those who waited for a sync that failed, and no others', async () => {
+    const { log, ends } = slowly();
+    const first = assert.rejects(log.sync(), /EIO/);
+    const second = log.sync();
+    ends[0]?.(new Error('EIO'));
+    await first;
+    await turn();
+    ends[1]?.(null);
+    await second;
+  });
+
+  it('is the file it was told of, and is let go when nobody waits any more', async () => {
+    let file = -1;
+    const log = new LogSync(path, (descriptor, done) => {
+      file = descriptor;
+      fdatasync(descriptor, done);
+    });
+    const synced = log.sync();
+    assert.equal(readlinkSync(`/proc/self/fd/${file}`), path);
+    log.close();
+    await synced;
+    await turn();
+    assert.throws(() => fstatSync(file), /EBADF/);
+  });
+
+  it('fails where there is none', async () => {
+    await assert.rejects(new LogSync(join(dir, 'none')).sync(), /ENOENT/);
+  });
+});

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../common/testing/until.ts';
 import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
-import { small } from './testing/fake-fixtures.ts';
+import { small, smallShape } from './testing/fake-fixtures.ts';
 import type { FakeHost } from './testing/fake-host.ts';
 
 const count = 20;
@@ -118,14 +118,7 @@ describe('a VM whose start was cut off', () => {
   let host: FakeHost;
   let vms: Vms;
 
-  beforeEach(async () => {
-    host = await FakeHost.create();
-    vms = await Vms.open(host.dependencies());
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
+  const reopen = daemonPerTest((daemon) => ({ host, vms } = daemon));
 
   const journal = () => host.db.all<{ detail: string; kind: string }>('SELECT kind, detail FROM operations');
   const wholeSince = () => JSON.parse(journal()[0]?.detail ?? '{}').wholeSince;
@@ -135,7 +128,7 @@ describe('a VM whose start was cut off', () => {
     let operation = journal()[0];
     host.onCall = async (name) => {
       if (name !== 'ready') return;
-      while (wholeSince() === undefined) await sleep(1);
+      await until('its files are whole', () => wholeSince() !== undefined);
       operation = journal()[0];
     };
     const { id } = await start();
@@ -148,7 +141,7 @@ describe('a VM whose start was cut off', () => {
       const values = [id, operation?.kind ?? '', JSON.stringify(detail), '2026-01-01T00:00:00.000Z'];
       writer.run('INSERT INTO operations (vm_id, kind, detail, started_at) VALUES (?, ?, ?, ?)', ...values);
     });
-    vms = await Vms.open(host.dependencies());
+    await reopen();
     const files = await readdir(join(host.home, 'vms'));
     return { vm: vms.list().find((vm) => vm.id === id) ?? null, files };
   }
@@ -184,15 +177,11 @@ describe('a VM whose start was cut off', () => {
   }
 
   it('is whole from the beginning where it was kept ready', async () => {
-    const dependencies = host.dependencies(
-      {},
-      { templates: { build: true, budgetBytes: 1e9 }, spares: { waiting: 1, ready: 0 } },
-    );
-    await vms.close();
-    vms = await Vms.open(dependencies);
-    await vms.warm({ imageId: 'image', cpus: small.cpus, memoryMiB: small.memoryMiB });
+    await reopen({ settings: { spares: { waiting: 1, ready: 0 } } });
+    await vms.warm(smallShape);
     await vms.create(small);
-    while (host.db.all("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'").length === 0) await sleep(1);
+    const spares = () => host.db.all("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
+    await until('a spare stands by', () => spares().length > 0);
     let mark: unknown;
     host.onCall = (name) => {
       if (name === 'become') mark ??= wholeSince();

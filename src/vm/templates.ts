@@ -73,8 +73,11 @@ export class Templates {
   /** Builds a template now, or finds that there is one. */
   async warm(shape: TemplateShape): Promise<StoredSnapshot> {
     const key = await this.#key(shape);
-    this.#begun.delete(key);
-    await this.#building.run('build', () => this.#build(shape));
+    await this.#building.run('build', () => {
+      // What failed before this one's turn is tried again.
+      this.#begun.delete(key);
+      return this.#build(shape);
+    });
     const template = this.#byKey(key);
     if (template !== null) return template;
     if (this.#closing) throw new BerthError('shutting_down');

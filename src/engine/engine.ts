@@ -99,7 +99,9 @@ export interface EngineCaptured {
 
 export interface EngineMerge {
   readonly disk: string;
-  /** Path of the file that the newest is to stand on: one of those below it, in the same directory. */
+  /** Path of the newest layer's file. */
+  readonly newest: string;
+  /** Path of the file that it is to stand on: one of those below it, in the same directory. */
   readonly base: string;
   /** Bytes copied in a second, null for as many as there can be. */
   readonly bytesPerSecond: number | null;

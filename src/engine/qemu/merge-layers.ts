@@ -7,6 +7,7 @@ import { basename } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../common/errors.ts';
 import { failpoint } from '../../common/failpoint.ts';
+import { syncPath } from '../../common/files.ts';
 import type { EngineMerge } from '../engine.ts';
 import { blockNodes } from './block-nodes.ts';
 import { isObject, type QmpClient, QmpClosedError, QmpError, type QmpEvent } from './qemu-qmp.ts';
@@ -18,10 +19,10 @@ const endPollMs = 5;
 
 /** See `Engine.mergeLayers`. */
 export async function mergeLayers(qmp: QmpClient, merge: EngineMerge): Promise<void> {
-  const { disk, base, bytesPerSecond, signal } = merge;
+  const { disk, newest, base, bytesPerSecond, signal } = merge;
   signal.throwIfAborted();
   await endMerge(qmp, disk);
-  const [newest] = await blockNodes(qmp, disk);
+  const [node] = await blockNodes(qmp, disk);
   const baseNode = await nodeOf(qmp, disk, base);
   const id = jobId(disk);
   using job = new Job(qmp, id);
@@ -30,7 +31,7 @@ export async function mergeLayers(qmp: QmpClient, merge: EngineMerge): Promise<v
       'block-stream',
       {
         'job-id': id,
-        device: newest.name,
+        device: node.name,
         'base-node': baseNode,
         // A name relative to the layer, as all headers have it.
         'backing-file': basename(base),
@@ -41,11 +42,13 @@ export async function mergeLayers(qmp: QmpClient, merge: EngineMerge): Promise<v
     );
     await untilAborted(job.copied, signal);
     failpoint('merge.stream.copied');
+    // Written from here, where nobody stands still for it: QEMU's flush holds the guest, and has little left to do then.
+    await untilAborted(syncPath(newest), signal);
     // The table of what was copied is in QEMU's memory still. Were the header changed before it is in the file, a process that
     // is killed would leave a layer that reads as its new base where it should read as what was merged.
     const complaint = await qmp.execute(
       'human-monitor-command',
-      { 'command-line': `qemu-io ${newest.name} flush` },
+      { 'command-line': `qemu-io ${node.name} flush` },
       timeoutMs,
     );
     if (complaint !== '') throw new Error(`the newest layer could not be flushed: ${complaint}`);

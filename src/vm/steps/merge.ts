@@ -11,9 +11,11 @@ import type { Step } from '../run-steps.ts';
 export const streamStep: Step<OperationContext> = {
   name: 'stream',
   async run({ deps, vm, detail, hurry }) {
+    const dir = deps.layout.dir(vm.id);
     await deps.engine.mergeLayers(vm.id, deps.layout.run(vm.id), {
       disk: rootDiskName,
-      base: join(deps.layout.dir(vm.id), String(detail.base)),
+      newest: join(dir, String(detail.newest)),
+      base: join(dir, String(detail.base)),
       bytesPerSecond: typeof detail.bytesPerSecond === 'number' ? detail.bytesPerSecond : null,
       signal: hurry,
     });

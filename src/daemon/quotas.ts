@@ -33,6 +33,7 @@ export function hostQuotas(config: Config, addresses: number): Quotas {
     ...host,
     tenant: {
       maxVms: config['quota.tenant_max_vms'] || share(host.maxVms),
+      maxSnapshots: config['quota.tenant_max_snapshots'] || share(host.maxSnapshots),
       totalCpus: config['quota.tenant_total_cpus'] || share(host.totalCpus),
       totalMemoryMiB: config['quota.tenant_total_memory_mib'] || share(host.totalMemoryMiB),
       totalDiskMiB: config['quota.tenant_total_disk_mib'] || share(host.totalDiskMiB),

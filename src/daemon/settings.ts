@@ -113,6 +113,11 @@ export const settings = {
   ),
   'quota.disk_overcommit': setting(count(1, 1000), 3, 'how often the space of the file system is given to VMs'),
   'quota.tenant_max_vms': setting(count(), 0, 'VMs of one tenant; 0: three quarters of those the host lets be'),
+  'quota.tenant_max_snapshots': setting(
+    count(),
+    0,
+    'snapshots of one tenant; 0: three quarters of those the host lets be',
+  ),
   'quota.tenant_total_cpus': setting(
     count(),
     0,

@@ -34,14 +34,17 @@ describe('where a new VM comes from', () => {
     });
 
     it('is of a VM with no way out that nobody ever sees', async () => {
+      const ways: unknown[] = [];
       const seen: VmEvent[] = [];
       vms.onEvent((event) => seen.push(event));
       const lists: number[] = [];
-      host.onCall = () => {
+      host.onCall = (_, id) => {
         lists.push(vms.list().length);
+        if (host.processes.has(id)) ways.push(host.egressOf.get(id));
       };
       await vms.warm(smallShape);
-      assert.ok(lists.length > 0);
+      assert.ok(lists.length > 0 && ways.length > 0);
+      for (const way of ways) assert.deepEqual(way, { outbound: false, allow: [] });
       assert.deepEqual([Math.max(...lists), seen, vms.snapshots()], [0, [], []]);
       assert.deepEqual([host.processes.size, await files('vms')], [0, []]);
     });
@@ -159,6 +162,20 @@ describe('where a new VM comes from', () => {
       await assert.rejects(vms.fork(id, 2), { code: 'conflict' });
       assert.deepEqual([vms.list().map((vm) => vm.id), [...host.processes.keys()]], [[id], [id]]);
       assert.deepEqual([await files('vms'), await files('snapshots')], [[id], []]);
+    });
+
+    it('leaves nothing for long that could not be taken back at once', async () => {
+      await reopen({ quotas: { maxVms: 2 } });
+      const { id } = await vms.create(small);
+      host.onCall = (call) => {
+        if (call === 'become') throw new BerthError('boot_failed', { reason: 'it is a test' });
+        if (call === 'destroy' && called('destroy').length < 3) throw new Error('it is not the time');
+      };
+      await assert.rejects(vms.fork(id, 1), { code: 'boot_failed' });
+      // What is left of it takes no room from anybody.
+      const other = await vms.create(small);
+      await until('it is gone', () => host.db.all('SELECT 1 FROM vms').length === 2);
+      assert.deepEqual(await files('vms'), [id, other.id].sort());
     });
 
     async function isComplete(id: string): Promise<boolean> {

@@ -9,6 +9,7 @@ import { type Operations, runningNow } from './operations.ts';
 import { type Origin, originOf } from './origin.ts';
 import { bootPlan, clonePlan, createPlan } from './plans.ts';
 import { checkTotals } from './quotas.ts';
+import { Remains } from './remains.ts';
 import type { CreateNic, CreateVm } from './request.ts';
 import { type PreparedVm, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
@@ -25,8 +26,11 @@ export class Creation {
   /** Operations on one VM, one after another. */
   readonly #serial: Serial<string>;
   readonly #reservations: Pending;
+  readonly #remains: Remains;
   readonly templates: Templates;
   readonly #spares: Spares;
+  /** What was asked for last, of those that templates are for. */
+  #latest: CreateVm | null = null;
   #closing = false;
 
   constructor(operations: Operations, snapshots: Snapshots, serial: Serial<string>, reservations: Pending) {
@@ -34,12 +38,13 @@ export class Creation {
     this.#snapshots = snapshots;
     this.#serial = serial;
     this.#reservations = reservations;
+    this.#remains = new Remains(operations, serial);
     this.templates = new Templates(operations, snapshots, {
       create: (id, shape) => this.#make({ id, ...hiddenRequest(shape) }, null),
       snapshot: (vm, templateKey) => serial.run(vm.id, () => snapshots.take(vm, { role: 'template', templateKey })),
-      remove: (id) => serial.run(id, () => operations.erase(id)),
+      remove: (id) => this.#remains.erase(id),
     });
-    this.#spares = new Spares(operations, snapshots, serial, reservations, () => this.#uncounted);
+    this.#spares = new Spares(operations, snapshots, serial, reservations, this.#remains, () => this.#uncounted);
   }
 
   /** Takes up in the background what an earlier daemon left; called once. */
@@ -54,12 +59,37 @@ export class Creation {
   async create(request: CreateVm): Promise<Vm> {
     const snapshot = this.#snapshots.forCreate(request);
     if (snapshot) return this.#make(request, originOf(snapshot, request));
+    this.#latest = request;
     const template = await this.templates.find(request);
     const clone = template === null ? null : await this.#fromTemplate(request, template);
     if (clone !== null) return clone;
     const vm = await this.#make(request, null);
-    this.templates.want(request);
+    void this.templates.want(request).then((template) => template && this.#standBy(template));
     return vm;
+  }
+
+  /**
+   * What could not be done when its time had come, as because a host tool failed: hidden VMs are removed, and templates of
+   * images that are gone. Never rejects.
+   */
+  async tidy(): Promise<void> {
+    await this.#remains.retry();
+    try {
+      for (const { id } of await this.templates.discardOrphans()) await this.#spares.drop(id);
+    } catch (error) {
+      this.#operations.deps.log.error({ err: error }, 'templates of images that are gone could not be removed');
+    }
+  }
+
+  /** A template was built behind a boot: the next VM is expected to be of it, unless another one was asked for since then. */
+  async #standBy(template: StoredSnapshot): Promise<void> {
+    const latest = this.#latest;
+    if (latest === null) return;
+    try {
+      if ((await this.templates.find(latest))?.id === template.id) this.#spares.refill(template, latest.egress);
+    } catch (error) {
+      this.#operations.deps.log.info({ err: error, template: template.id }, 'no spare is made of a new template');
+    }
   }
 
   /**
@@ -88,7 +118,7 @@ export class Creation {
         if (failure) throw failure.reason;
         return await this.#reveal(made.map(({ id }) => id));
       } catch (error) {
-        await Promise.all(made.map(({ id }) => this.#takeBack(id)));
+        await Promise.all(made.map(({ id }) => this.#remains.erase(id)));
         throw error;
       }
     } finally {
@@ -134,6 +164,7 @@ export class Creation {
     this.#closing = true;
     await this.templates.close();
     await this.#spares.close();
+    await this.#remains.retry();
   }
 
   /** Null when the template is of no use, or a spare of it was not: then there is another way. */
@@ -150,15 +181,6 @@ export class Creation {
       return null;
     } finally {
       this.#spares.refill(template, request.egress);
-    }
-  }
-
-  /** A copy that stays stays hidden, and goes at the next start of the daemon. */
-  async #takeBack(id: string): Promise<void> {
-    try {
-      await this.#serial.run(id, () => this.#operations.erase(id));
-    } catch (error) {
-      this.#operations.deps.log.error({ err: error, vm: id }, 'a copy could not be taken back');
     }
   }
 
@@ -197,7 +219,7 @@ export class Creation {
   /** Those that make room for what is asked for. */
   get #uncounted(): ReadonlySet<string> {
     const { vmId } = this.templates;
-    return new Set([...this.#spares.ids, ...(vmId === null ? [] : [vmId])]);
+    return new Set([...this.#spares.ids, ...this.#remains.ids, ...(vmId === null ? [] : [vmId])]);
   }
 
   #reserve(prepared: PreparedVm, makesFiles: boolean): Promise<{ vm: Vm; operation: Operation }> {
@@ -218,7 +240,9 @@ export class Creation {
       ({ renewal } = await this.#operations.run(start ? startingPlan : createPlan, vm, operation));
     } catch (error) {
       if (!vm.hidden) records.emit('vm.failed', vm);
-      throw await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+      const failure = await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
+      if (vm.hidden) this.#remains.note(vm.id);
+      throw failure;
     }
     const [created] = await Promise.all([
       start

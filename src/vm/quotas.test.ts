@@ -16,7 +16,7 @@ const quotas: Quotas = {
   totalCpus: 4,
   totalMemoryMiB: 1000,
   totalDiskMiB: 3000,
-  tenant: { maxVms: 2, totalCpus: 3, totalMemoryMiB: 600, totalDiskMiB: 2000 },
+  tenant: { maxVms: 2, maxSnapshots: 2, totalCpus: 3, totalMemoryMiB: 600, totalDiskMiB: 2000 },
 };
 
 const size = { cpus: 1, memoryMiB: 256, diskMiB: 1000, dataDisks: [] };

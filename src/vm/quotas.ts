@@ -21,6 +21,7 @@ export interface Quotas {
 
 export interface TenantQuotas {
   readonly maxVms: number;
+  readonly maxSnapshots: number;
   /** Sums over VMs that run or start. */
   readonly totalCpus: number;
   readonly totalMemoryMiB: number;
@@ -86,12 +87,24 @@ export function checkTotals(
   checkAgainst('tenant.', own, { ...demand, vms }, quotas.tenant, active);
 }
 
+/** Throws `quota_exceeded` unless the host, and the tenant, may have one snapshot more than those that there are. */
+export function checkSnapshots(
+  snapshots: readonly { readonly tenant: string }[],
+  tenant: string,
+  { maxSnapshots, tenant: limits }: Pick<Quotas, 'maxSnapshots' | 'tenant'>,
+): void {
+  exceeded('Snapshot', 'maxSnapshots', snapshots.length + 1, maxSnapshots);
+  if (tenant === '') return;
+  const own = snapshots.filter((snapshot) => snapshot.tenant === tenant).length;
+  exceeded('Snapshot', 'tenant.maxSnapshots', own + 1, limits.maxSnapshots);
+}
+
 /** @param scope begins the names of the limits */
 function checkAgainst(
   scope: string,
   used: Totals,
   demand: VmSize & { readonly vms: number },
-  limits: TenantQuotas,
+  limits: Omit<TenantQuotas, 'maxSnapshots'>,
   active: boolean,
 ): void {
   exceeded('VM', `${scope}maxVms`, used.vms + demand.vms, limits.maxVms);

@@ -20,6 +20,8 @@ export interface ReconcilerOptions {
   readonly parking: Pick<Parking, 'wake'>;
   /** Cleans up after a VM whose process is gone and whose end nobody told. */
   readonly onLost: (vm: Vm) => Promise<unknown>;
+  /** Does what could not be done before. Never rejects. */
+  readonly tidy: () => Promise<void>;
 }
 
 /**
@@ -32,6 +34,7 @@ export class Reconciler {
   readonly #serial: Serial<string>;
   readonly #parking: Pick<Parking, 'wake'>;
   readonly #onLost: (vm: Vm) => Promise<unknown>;
+  readonly #tidy: () => Promise<void>;
   /** Those that wait for their turn to be corrected. */
   readonly #noticed = new Set<string>();
   /** Those that had no process the last time: how it ended is told by the engine, unless it says nothing for a round. */
@@ -42,11 +45,12 @@ export class Reconciler {
   #nextLook = 0;
   #isClosed = false;
 
-  constructor({ operations, serial, parking, onLost }: ReconcilerOptions) {
+  constructor({ operations, serial, parking, onLost, tidy }: ReconcilerOptions) {
     this.#operations = operations;
     this.#serial = serial;
     this.#parking = parking;
     this.#onLost = onLost;
+    this.#tidy = tidy;
   }
 
   /** Begins; the first round is one interval away. */
@@ -93,6 +97,7 @@ export class Reconciler {
     await this.#releaseStalled();
     if (performance.now() < this.#nextLook) return;
     this.#nextLook = performance.now() + this.#intervalMs;
+    await this.#tidy();
     const active = this.#operations.records.list().filter(isActive);
     if (active.length === 0) return;
     await this.#verifyNetwork(active);

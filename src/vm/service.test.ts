@@ -177,7 +177,7 @@ describe('VM service when things fail', () => {
 
   describe('with VMs of tenants', () => {
     it('holds each to its quota', async () => {
-      const tenant = { maxVms: 1, totalCpus: 1, totalMemoryMiB: 64, totalDiskMiB: 10 };
+      const tenant = { maxVms: 1, maxSnapshots: 1, totalCpus: 1, totalMemoryMiB: 64, totalDiskMiB: 10 };
       await reopen({ quotas: { tenant } });
       await vms.create({ ...small, tenant: 'a', start: false });
       await assert.rejects(vms.create({ ...small, tenant: 'a', start: false }), { code: 'quota_exceeded' });

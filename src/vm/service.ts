@@ -67,6 +67,7 @@ export class Vms implements VmService {
       serial: this.#serial,
       parking: this.#parking,
       onLost: (vm) => this.#power.lost(vm),
+      tidy: () => this.#creation.tidy(),
     });
   }
 

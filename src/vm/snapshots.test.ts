@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { until } from '../common/testing/until.ts';
 import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
-import { small } from './testing/fake-fixtures.ts';
+import { ampleQuotas, small, smallShape } from './testing/fake-fixtures.ts';
 import type { FakeHost } from './testing/fake-host.ts';
 
 const bytesPerMiB = 1024 * 1024;
@@ -32,6 +32,22 @@ describe('snapshots', () => {
     await assert.rejects(vms.removeSnapshot(id), { code: 'snapshot_not_found' });
   });
 
+  it('of clients hold the writes of the guest meanwhile; what copies are made of does not', async () => {
+    const { id } = await vms.create(small);
+    const during = async (task: () => Promise<unknown>) => {
+      const before = host.calls.length;
+      await task();
+      return host.calls
+        .slice(before)
+        .flatMap(({ name }) => (['freeze', 'capture', 'thaw'].includes(name) ? [name] : []));
+    };
+    assert.deepEqual(await during(() => vms.snapshot(id)), ['freeze', 'capture', 'thaw']);
+    assert.deepEqual(await during(() => vms.fork(id, 1)), ['capture']);
+    assert.deepEqual(await during(() => vms.warm(smallShape)), ['capture']);
+    host.failing.add('capture');
+    assert.deepEqual(await during(() => assert.rejects(vms.snapshot(id))), ['freeze', 'capture', 'thaw']);
+  });
+
   it('do not exist for other tenants', async () => {
     const { id, tenant } = await vms.snapshot((await vms.create({ ...small, tenant: 'a' })).id);
     assert.equal(tenant, 'a');
@@ -47,6 +63,20 @@ describe('snapshots', () => {
     assert.equal(vms.list().length, 1);
     const booted = await vms.create({ ...small, memoryMiB: 65, snapshotId: id, restoreMemory: false });
     assert.equal(booted.startMode, 'boot');
+  });
+
+  it('of one tenant are at most as many as it may have', async () => {
+    const [a, b, own] = [
+      await vms.create({ ...small, tenant: 'a' }),
+      await vms.create({ ...small, tenant: 'b' }),
+      await vms.create(small),
+    ];
+    await reopen({ quotas: { tenant: { ...ampleQuotas.tenant, maxSnapshots: 1 } } });
+    for (const { id } of [a, b]) {
+      await vms.snapshot(id);
+      await assert.rejects(vms.snapshot(id), { code: 'quota_exceeded', message: /tenant\.maxSnapshots=1/ });
+    }
+    for (let count = 0; count < 2; count++) await vms.snapshot(own.id);
   });
 
   it('are at most as many as the quota says, of which those that nobody sees are none', async () => {

@@ -11,6 +11,7 @@ import type { Merging } from './merging.ts';
 import type { Vm } from './model.ts';
 import { journalEntry, type Operations } from './operations.ts';
 import { snapshotPlan } from './plans.ts';
+import { checkSnapshots } from './quotas.ts';
 import type { CreateVm } from './request.ts';
 import { NotUndoneError } from './run-steps.ts';
 import { newLayerName } from './steps/files.ts';
@@ -75,9 +76,7 @@ export class Snapshots {
     const { deps, records } = this.#operations;
     if (!isCapturable(vm))
       throw new BerthError('unsupported', { feature: 'A snapshot of a VM with devices of its own' });
-    const { maxSnapshots } = deps.settings.quotas;
-    if (purpose.role === 'user' && this.list().length >= maxSnapshots)
-      throw new BerthError('quota_exceeded', { resource: 'Snapshot', limit: `maxSnapshots=${maxSnapshots}` });
+    if (purpose.role === 'user') checkSnapshots(this.list(), vm.tenant, deps.settings.quotas);
     const layers = async () => (await layerNames(deps.layout.dir(vm.id))).length;
     // Merging in the background has not kept up.
     if ((await layers()) > longestUnmerged) await this.#merging.now(vm);

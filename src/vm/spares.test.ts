@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
 import { until } from '../common/testing/until.ts';
 import type { SpareSettings } from './context.ts';
@@ -159,6 +160,65 @@ describe('spares', () => {
     assert.equal(new Set(made.map(({ addresses }) => addresses.ipv4)).size, 3);
   });
 
+  it('whose process ends when they have been chosen are passed over', async () => {
+    for (const spares of [
+      { waiting: 1, ready: 0 },
+      { waiting: 0, ready: 1 },
+    ]) {
+      const [spare] = await withSpares(spares);
+      const events: VmEvent['type'][] = [];
+      vms.onEvent(({ type }) => events.push(type));
+      // The look at it keeps its turn until it is chosen, and the end of its process is told meanwhile.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      host.waiting.set('observe', promise);
+      host.change(spare!, 'paused');
+      host.end(spare!, 'crashed');
+      const creating = vms.create(small);
+      await sleep(50);
+      host.waiting.clear();
+      resolve();
+      const vm = await creating;
+      assert.deepEqual([vm.startMode, vm.id === spare, events], ['clone', false, ['vm.created']]);
+      await until('nothing is left of it', async () => !(await files()).includes(spare!));
+    }
+  });
+
+  it('are made of a template as soon as it is there, for what was asked for last', async () => {
+    await reopenWith({ settings: { spares: { waiting: 1, ready: 0 }, templates: { build: true, budgetBytes: 1e9 } } });
+    assert.equal((await vms.create({ ...small, memoryMiB: 65 })).startMode, 'boot');
+    const ofThis = () =>
+      host.db.get<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused' AND memory_mib = 65");
+    await until('a spare of its template stands by', () => ofThis() !== undefined);
+    const spare = ofThis();
+    assert.equal((await vms.create({ ...small, memoryMiB: 65 })).id, spare?.id);
+  });
+
+  it('have no way out before they stand still, and then that of who asked last', async () => {
+    const closed = { outbound: false, allow: [] };
+    const egress = { outbound: true, allow: ['192.0.2.0/24'] };
+    for (const spares of [
+      { waiting: 1, ready: 0 },
+      { waiting: 0, ready: 1 },
+    ]) {
+      await withSpares(spares);
+      await vms.create({ ...small, egress });
+      await standBy(1);
+      const ways = new Map<string, unknown>();
+      host.onCall = (name, id) => {
+        if (vms.list().every((vm) => vm.id !== id)) ways.set(`${name}`, host.egressOf.get(id));
+      };
+      const { id } = await vms.create({ ...small, egress });
+      const [next = ''] = await standBy(1);
+      const steps = spares.ready === 1 ? ['prepare', 'restore', 'become'] : ['prepare'];
+      assert.deepEqual(
+        steps.map((name) => ways.get(name)),
+        steps.map(() => closed),
+      );
+      assert.deepEqual([host.egressOf.get(id), host.egressOf.get(next)], [egress, egress]);
+      host.onCall = () => {};
+    }
+  });
+
   it('whose process ends by itself go', async () => {
     const [spare] = await withSpares({ waiting: 1, ready: 0 });
     host.end(spare!, 'crashed');
@@ -235,7 +295,7 @@ describe('spares', () => {
     });
 
     it('they take no room from VMs that are made, started or forked', async () => {
-      const only = { maxVms: 2, totalCpus: 2, totalMemoryMiB: 128, totalDiskMiB: 2 };
+      const only = { maxVms: 2, maxSnapshots: 2, totalCpus: 2, totalMemoryMiB: 128, totalDiskMiB: 2 };
       await withSpares({ waiting: 0, ready: 0 }, { ...only, tenant: only });
       const { id } = await vms.create({ ...small, tenant: 'a' });
       await vms.stop(id);

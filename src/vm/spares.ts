@@ -5,6 +5,7 @@ import type { Operation } from '../store/vm-store.ts';
 import type { Vm } from './model.ts';
 import { journalEntry, type Operations, runningNow } from './operations.ts';
 import { claimReadyPlan, claimWaitingPlan, type Plan, readyPlan, waitingPlan } from './plans.ts';
+import type { Remains } from './remains.ts';
 import type { CreateVm } from './request.ts';
 import { checkRoom, prepareVm, reserveVm } from './reservation.ts';
 import type { Snapshots } from './snapshots.ts';
@@ -40,13 +41,14 @@ export class Spares {
   readonly #snapshots: Snapshots;
   readonly #serial: Serial<string>;
   readonly #reservations: Pending;
+  readonly #remains: Remains;
   /** Ids of all VMs that make room for those that are asked for, spares among them. */
   readonly #uncounted: () => ReadonlySet<string>;
   readonly #spares = new Map<string, Spare>();
+  /** Those that were chosen for a VM that is asked for, and are not it yet. */
+  readonly #chosen = new Set<string>();
   /** The one that is being made. */
   #makingId: string | null = null;
-  /** Those that could not be removed yet. */
-  readonly #remains = new Set<string>();
   /** Spares are made one after the other, off the path of requests. */
   #refilling: Promise<void> | null = null;
   #expected: Expected | null = null;
@@ -57,18 +59,20 @@ export class Spares {
     snapshots: Snapshots,
     serial: Serial<string>,
     reservations: Pending,
+    remains: Remains,
     uncounted: () => ReadonlySet<string>,
   ) {
     this.#operations = operations;
     this.#snapshots = snapshots;
     this.#serial = serial;
     this.#reservations = reservations;
+    this.#remains = remains;
     this.#uncounted = uncounted;
   }
 
-  /** Those that stand by, the one that is being made, and what is left of others: they take no room from anybody. */
+  /** Those that stand by, and the one that is being made: they take no room from anybody. */
   get ids(): ReadonlySet<string> {
-    return new Set([...this.#spares.keys(), ...this.#remains, ...(this.#makingId === null ? [] : [this.#makingId])]);
+    return new Set([...this.#spares.keys(), ...(this.#makingId === null ? [] : [this.#makingId])]);
   }
 
   /** Makes a spare the VM that is asked for, or returns null when there is none that fits, or it was of no use. */
@@ -78,6 +82,21 @@ export class Spares {
     const spare = this.#pick(template);
     if (spare === null) return null;
     this.#operations.deps.log.info({ vm: spare.id, spares: this.#spares.size }, 'a spare is claimed');
+    // In its turn: what is done about the end of its process comes before, or waits.
+    return this.#serial.run(spare.id, async () => {
+      try {
+        return await this.#claimInTurn(spare, template, request);
+      } finally {
+        this.#chosen.delete(spare.id);
+      }
+    });
+  }
+
+  async #claimInTurn(spare: Spare, template: StoredSnapshot, request: CreateVm): Promise<Vm | null> {
+    if (!this.#standsBy(spare)) {
+      await this.#remains.eraseInTurn(spare.id);
+      return null;
+    }
     let vm: Vm;
     const egressIsSet = isSameEgress(spare.egress, request.egress) ? 1 : 0;
     const wholeSince = this.#operations.deps.hostBoot;
@@ -86,11 +105,11 @@ export class Spares {
       vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
     } catch (error) {
       // The request was refused: the spare is as good as before, unless they all have been let go of meanwhile.
-      if (this.#closing) await this.#erase(spare.id);
+      if (this.#closing || !this.#standsBy(spare)) await this.#remains.eraseInTurn(spare.id);
       else this.#spares.set(spare.id, spare);
       throw error;
     }
-    return this.#serial.run(vm.id, () => this.#complete(vm, spare, operation));
+    return this.#complete(vm, spare, operation);
   }
 
   /** Brings the number of spares to what is configured, all like the VM that is expected next; once there is time. */
@@ -104,23 +123,37 @@ export class Spares {
 
   /** A spare's process ended by itself. False when the VM is no spare. */
   lost(id: string): boolean {
+    // Its claim finds out by itself.
+    if (this.#chosen.has(id)) return true;
     if (!this.#spares.delete(id)) return false;
-    void this.#erase(id);
+    void this.#remains.erase(id);
     return true;
+  }
+
+  /** Lets go of those of a template that is of no use any more. */
+  async drop(templateId: string): Promise<void> {
+    if (this.#expected?.template.id === templateId) this.#expected = null;
+    await this.#drop((spare) => spare.templateId === templateId);
   }
 
   async close(): Promise<void> {
     this.#closing = true;
     await this.#refilling;
     await this.#drop(() => true);
-    await this.#eraseRemains();
   }
 
   #pick(template: StoredSnapshot): Spare | null {
     const fitting = [...this.#spares.values()].filter(({ templateId }) => templateId === template.id);
     const spare = fitting.find(({ kind }) => kind === 'ready') ?? fitting[0] ?? null;
-    if (spare !== null) this.#spares.delete(spare.id);
+    if (spare === null) return null;
+    this.#spares.delete(spare.id);
+    this.#chosen.add(spare.id);
     return spare;
+  }
+
+  #standsBy({ id }: Spare): boolean {
+    const { live, records } = this.#operations;
+    return records.find(id)?.state === 'paused' && live.get(id) !== undefined;
   }
 
   /** The spare's record as the VM that is asked for. All that can be refused is refused here. */
@@ -160,7 +193,7 @@ export class Spares {
       return created;
     } catch (error) {
       deps.log.warn({ err: error, vm: vm.id }, 'a spare was of no use');
-      await this.#eraseInTurn(vm.id);
+      await this.#remains.eraseInTurn(vm.id);
       return null;
     }
   }
@@ -168,7 +201,6 @@ export class Spares {
   async #fill(): Promise<void> {
     const { log, settings } = this.#operations.deps;
     const { waiting, ready } = settings.spares;
-    await this.#eraseRemains();
     for (;;) {
       if (this.#closing || this.#expected === null) return;
       const { template, egress } = this.#expected;
@@ -207,7 +239,7 @@ export class Spares {
           await this.#operations.run(plans[kind].make, vm, operation);
         } catch (error) {
           const failure = await this.#operations.fail(vm, error, () => this.#operations.forget(vm.id));
-          if (records.find(vm.id)) this.#remains.add(vm.id);
+          this.#remains.note(vm.id);
           throw failure;
         }
         await this.#operations.finish(vm, { state: 'paused' }, 'relaxed');
@@ -221,30 +253,7 @@ export class Spares {
   async #drop(isUnwanted: (spare: Spare) => boolean): Promise<void> {
     const unwanted = [...this.#spares.values()].filter(isUnwanted);
     for (const { id } of unwanted) this.#spares.delete(id);
-    await Promise.all(unwanted.map(({ id }) => this.#erase(id)));
-  }
-
-  /** What could not be removed when its time had come, as when a host tool failed, is tried again. */
-  async #eraseRemains(): Promise<void> {
-    for (const id of [...this.#remains]) {
-      // One that was claimed can be seen, and may have been removed by whoever saw it.
-      if (this.#operations.records.find(id)) await this.#erase(id);
-      else this.#remains.delete(id);
-    }
-  }
-
-  #erase(id: string): Promise<void> {
-    return this.#serial.run(id, () => this.#eraseInTurn(id));
-  }
-
-  async #eraseInTurn(id: string): Promise<void> {
-    try {
-      await this.#operations.erase(id);
-      this.#remains.delete(id);
-    } catch (error) {
-      this.#remains.add(id);
-      this.#operations.deps.log.error({ err: error, vm: id }, 'a spare could not be removed');
-    }
+    await Promise.all(unwanted.map(({ id }) => this.#remains.erase(id)));
   }
 }
 

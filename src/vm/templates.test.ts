@@ -128,12 +128,35 @@ describe('templates', () => {
     assert.deepEqual([await sizes(), vms.list(), host.processes.size], [[], [], 0]);
   });
 
-  it('of an image that is gone go at the next start', async () => {
+  it('of an image that is gone go too, with the VMs that were made ready of them', async () => {
+    await reopen({ settings: { templates: settings, spares: { waiting: 1, ready: 0 } } });
     await vms.warm(shape());
+    await vms.create(small);
+    const vmCount = () => host.db.all('SELECT 1 FROM vms').length;
+    await until('a spare stands by', () => vmCount() === 2);
+    host.image = null;
+    await until('both are gone', async () => rows().length === 0 && vmCount() === 1);
+    assert.deepEqual(await sizes(), []);
+  });
+
+  it('of an image that went while no daemon was there go at the next start', async () => {
+    await vms.warm(shape());
+    await vms.close();
     host.image = null;
     await reopen();
     await until('the template is gone', async () => (await readdir(join(host.home, 'snapshots'))).length === 0);
     assert.deepEqual(await sizes(), []);
+  });
+
+  it('leave nothing of the VM they were made of when that could not be removed at once', async () => {
+    await reopen({ quotas: { maxVms: 1 }, settings: { templates: settings } });
+    host.onCall = (name) => {
+      if (name === 'destroy' && count('destroy') < 3) throw new Error('it is not the time');
+    };
+    await vms.warm(shape());
+    assert.equal((await vms.create(small)).startMode, 'clone');
+    await until('it is gone', () => host.db.all('SELECT 1 FROM vms').length === 1);
+    assert.deepEqual(await sizes(), [64]);
   });
 
   it('serve again after a restart', async () => {

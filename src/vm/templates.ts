@@ -59,15 +59,19 @@ export class Templates {
     return this.#byKey(await this.#key(shape));
   }
 
-  /** Builds a template for what a request asked for, once the host has nothing better to do. */
-  want(request: CreateVm): void {
+  /**
+   * Builds a template for what a request asked for, once the host has nothing better to do. Resolves with it, null when none
+   * was built; never rejects.
+   */
+  async want(request: CreateVm): Promise<StoredSnapshot | null> {
     const shape = this.#shapeFor(request);
-    if (shape === null || !this.#operations.deps.settings.templates.build) return;
-    this.#building
-      .run('build', () => this.#build(shape))
-      .catch((error: unknown) => {
-        if (!this.#closing) this.#operations.deps.log.warn({ err: error, ...shape }, 'a template could not be built');
-      });
+    if (shape === null || !this.#operations.deps.settings.templates.build) return null;
+    try {
+      return await this.#building.run('build', () => this.#build(shape));
+    } catch (error) {
+      if (!this.#closing) this.#operations.deps.log.warn({ err: error, ...shape }, 'a template could not be built');
+      return null;
+    }
   }
 
   /** Builds a template now, or finds that there is one. */
@@ -90,17 +94,21 @@ export class Templates {
       await this.#snapshots.remove(template);
   }
 
+  /** Removes those of images that are gone; returns them. One that a VM is being made of goes the next time. */
+  async discardOrphans(): Promise<readonly StoredSnapshot[]> {
+    const orphans = this.#all().filter((template) => this.#isOrphan(template));
+    for (const template of orphans) await this.discard(template);
+    return orphans;
+  }
+
   /**
    * Takes up what an earlier daemon left: templates of images that are gone go too, and the one that was used last is read
    * into memory. Resolves with that one, null when there is none.
    */
   async resume(): Promise<StoredSnapshot | null> {
-    const { images, layout, memories } = this.#operations.deps;
-    const templates = this.#snapshots.all().filter(({ role }) => role === 'template');
-    const isOrphan = ({ imageId }: StoredSnapshot) => imageId === null || images.find(imageId) === null;
-    for (const template of templates.filter(isOrphan)) await this.discard(template);
-    const latest = templates
-      .filter((template) => !isOrphan(template))
+    const { layout, memories } = this.#operations.deps;
+    await this.discardOrphans();
+    const latest = this.#all()
       .sort((a, b) => lastUse(a).localeCompare(lastUse(b)))
       .at(-1);
     if (latest === undefined) return null;
@@ -119,6 +127,14 @@ export class Templates {
     return this.#snapshots
       .all()
       .some((one) => one.role === 'template' && one.cpus === cpus && one.memoryMiB === memoryMiB);
+  }
+
+  #all(): StoredSnapshot[] {
+    return this.#snapshots.all().filter(({ role }) => role === 'template');
+  }
+
+  #isOrphan({ imageId }: StoredSnapshot): boolean {
+    return imageId === null || this.#operations.deps.images.find(imageId) === null;
   }
 
   #byKey(key: string): StoredSnapshot | null {
@@ -158,20 +174,22 @@ export class Templates {
     return hash;
   }
 
-  async #build(shape: TemplateShape): Promise<void> {
+  /** Null when there is nothing to build, or none came of it. */
+  async #build(shape: TemplateShape): Promise<StoredSnapshot | null> {
     const { deps } = this.#operations;
     while (!deps.admission.isIdle && !this.#closing) await delay(quietPollMs);
     const key = await this.#key(shape);
-    if (this.#closing || this.#begun.has(key) || this.#byKey(key) !== null) return;
+    if (this.#closing || this.#begun.has(key) || this.#byKey(key) !== null) return null;
     this.#begun.add(key);
     try {
       const template = await this.#capture(shape, key);
-      if (template === null) return;
+      if (template === null) return null;
       const { id, diskMiB, bytes } = template;
       deps.log.info({ template: id, ...shape, diskMiB, bytes }, 'template built');
       this.#begun.delete(key);
       await deps.memories.load(deps.layout.snapshot(id));
       await this.#sweep(template, shape);
+      return template;
     } catch (error) {
       // What has to do with the image will be so the next time; what has to do with the host may not.
       if (error instanceof BerthError && passing.has(error.code)) this.#begun.delete(key);
@@ -208,14 +226,11 @@ export class Templates {
 
   /** Removes older templates of the same shape and those of images that are gone, then the least recently used ones that the budget does not hold. */
   async #sweep(newest: StoredSnapshot, { imageId, cpus, memoryMiB }: TemplateShape): Promise<void> {
-    const others = this.#snapshots
-      .all()
-      .filter(({ id, role }) => role === 'template' && id !== newest.id && !this.#snapshots.isHeld(id))
+    const others = this.#all()
+      .filter(({ id }) => id !== newest.id && !this.#snapshots.isHeld(id))
       .sort((a, b) => lastUse(a).localeCompare(lastUse(b)));
-    const { images } = this.#operations.deps;
     const isReplaced = (old: StoredSnapshot) =>
-      (old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB) ||
-      images.find(old.imageId ?? '') === null;
+      (old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB) || this.#isOrphan(old);
     let bytes = others.reduce((sum, other) => sum + other.bytes, newest.bytes);
     for (const other of [...others.filter(isReplaced), ...others.filter((other) => !isReplaced(other))]) {
       if (!isReplaced(other) && bytes <= this.#operations.deps.settings.templates.budgetBytes) return;

@@ -38,7 +38,7 @@ export const ampleQuotas: Quotas = {
   totalCpus: 100,
   totalMemoryMiB: 100_000,
   totalDiskMiB: 100_000,
-  tenant: { maxVms: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
+  tenant: { maxVms: 10, maxSnapshots: 10, totalCpus: 100, totalMemoryMiB: 100_000, totalDiskMiB: 100_000 },
 };
 
 /** The smallest VM there can be. */

@@ -17,7 +17,7 @@ import {
 } from '../../engine/engine.ts';
 import type { GuestClient, GuestUse, OpenChannel } from '../../guest/guest.ts';
 import type { Image, ImageStore } from '../../image/images.ts';
-import type { Network } from '../../net/network.ts';
+import type { Egress, Network } from '../../net/network.ts';
 import { LoadedMemories } from '../../snapshot/loaded-memories.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { SnapshotStore } from '../../store/snapshot-store.ts';
@@ -34,6 +34,8 @@ export type FakeCall =
   | 'restore'
   | 'capture'
   | 'sync'
+  | 'freeze'
+  | 'thaw'
   | 'growDisk'
   | 'mergeLayers'
   | 'observe'
@@ -60,6 +62,8 @@ export class FakeHost {
   readonly waiting = new Map<FakeCall, Promise<void>>();
   /** VMs that were looked at, in order. */
   readonly observed: string[] = [];
+  /** What a VM may reach by now, by its id. */
+  readonly egressOf = new Map<string, Egress>();
   /** Calls to engine and guest that were begun, in order. */
   readonly calls: { readonly name: FakeCall; readonly id: string }[] = [];
   /** Looks at each call as it begins: what it throws, the call fails with. */
@@ -175,7 +179,10 @@ export class FakeHost {
         this.memoryOf.set(id, page.toString('utf8', 0, page.indexOf(0)));
         this.processes.set(id, 'paused');
       },
-      restore: async (id) => this.#call('restore', id),
+      restore: async (id) => {
+        await this.#call('restore', id);
+        if (!this.processes.has(id)) throw new Error('there is no process');
+      },
       capture: async (id, _dir, { statePath, atRest, take }) => {
         await this.#call('capture', id);
         await writeFile(statePath, `devices of ${id}`);
@@ -228,8 +235,12 @@ export class FakeHost {
       plan,
       reconcile: async () => {},
       verify: async () => [],
-      attach: async () => {},
-      detach: async () => {},
+      attach: async ({ vmId, egress }) => {
+        this.egressOf.set(vmId, egress);
+      },
+      detach: async ({ vmId }) => {
+        this.egressOf.delete(vmId);
+      },
       attached: async () => false,
       nic: ({ tap, mac }) => ({ name: 'net', backend: { kind: 'tap', tap }, mac }),
       traffic: async () => new Map(),
@@ -266,8 +277,8 @@ export class FakeHost {
         use.end();
         await call('sync');
       },
-      freeze: async () => {},
-      thaw: async () => {},
+      freeze: () => call('freeze'),
+      thaw: () => call('thaw'),
       powerOff: async () => {
         throw new Error('this guest does not listen');
       },

@@ -19,7 +19,7 @@ const testQuotas: Quotas = {
   totalCpus: 1000,
   totalMemoryMiB: 1_000_000,
   totalDiskMiB: 10_000_000,
-  tenant: { maxVms: 20, totalCpus: 1000, totalMemoryMiB: 1_000_000, totalDiskMiB: 10_000_000 },
+  tenant: { maxVms: 20, maxSnapshots: 20, totalCpus: 1000, totalMemoryMiB: 1_000_000, totalDiskMiB: 10_000_000 },
 };
 
 function notFaked(): never {

@@ -14,7 +14,8 @@ export async function openTestHost(
   const config = loadConfig({
     file: null,
     env: { ...(process.env.BERTH_CACHE ? { BERTH_CACHE: process.env.BERTH_CACHE } : {}) },
-    flags: { home, 'network.resolver': false, ...settings },
+    // VMs that nobody asked for are for the tests that are about them.
+    flags: { home, 'network.resolver': false, 'template.waiting': 0, ...settings },
   });
   const host = await openHost(config, () => {}, pino({ level: 'silent' }));
   return {

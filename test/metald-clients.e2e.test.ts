@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { createClient } from '@connectrpc/connect';
 import { createGrpcTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { VmService } from '../src/api/metald/gen/vmprovisioner/v1/vm_pb.js';
@@ -40,6 +41,11 @@ const variants: readonly Omit<GoClientOptions, 'url'>[] = [
 
 /** The host is a fake here, so that it can fail when it is told to. */
 describe('the code that is generated in Go', () => {
+  it('is used by a client that is formatted as Go is', async () => {
+    const sources = fileURLToPath(new URL('go-client', import.meta.url));
+    assert.equal((await runCommand('gofmt', ['-l', sources])).stdout, '');
+  });
+
   for (const variant of variants) {
     it(`is told each error of the reference, with its details: ${JSON.stringify(variant)}`, async () => {
       await using api = await openTestApi({ quotas: { maxVms: 2 } });

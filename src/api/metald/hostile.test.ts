@@ -1,7 +1,8 @@
 /** What a client may send that no honest one would: each is answered as its own mistake, and the next call is served. */
 
 import assert from 'node:assert/strict';
-import { connect as connectHttp2 } from 'node:http2';
+import { once } from 'node:events';
+import { connect as connectHttp2, constants } from 'node:http2';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -149,6 +150,27 @@ describe('a connection of HTTP/2', () => {
     assert.equal((await api.call('ListVms', {})).status, 200);
     session.destroy();
   });
+
+  for (const type of ['application/json', 'application/proto', 'application/grpc+proto', 'application/grpc+json'])
+    it(`that takes back half a request is forgotten, and others are served: ${type}`, async () => {
+      const session = connectHttp2(api.url).on('error', () => {});
+      const path = `${service}/ListVms`;
+      const headers = { ':method': 'POST', ':path': path, authorization, 'content-type': type };
+      for (const half of [[0], [0, 0, 0, 0, 9]]) {
+        const stream = session.request(headers).on('error', () => {});
+        stream.write(Buffer.from(half));
+        // Its arrival is seen by the reply to what is sent behind it.
+        await once(session.request({ ':path': '/health' }).resume(), 'close');
+        stream.close(constants.NGHTTP2_CANCEL);
+      }
+      session
+        .request(headers)
+        .on('error', () => {})
+        .write('x');
+      await once(session.request({ ':path': '/health' }).resume(), 'close');
+      session.destroy();
+      assert.equal((await api.call('ListVms', {})).status, 200);
+    });
 
   it('with a thousand headers is refused, and others are served', async () => {
     const session = connectHttp2(api.url).on('error', () => {});

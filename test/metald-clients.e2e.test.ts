@@ -4,21 +4,25 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { createClient } from '@connectrpc/connect';
 import { createGrpcTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { VmService } from '../src/api/metald/gen/vmprovisioner/v1/vm_pb.js';
 import { makeCertificate } from '../src/api/metald/testing/certificates.ts';
 import { attribute, type Collector, openCollector } from '../src/api/metald/testing/collector.ts';
-import { openTestApi } from '../src/api/metald/testing/test-api.ts';
 import { runCommand } from '../src/common/command.ts';
 import { curlTls } from './support/curl.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
-import { buildGoClient, type GoClientOptions, type GoOutcome, type GoProgram } from './support/go-client.ts';
+import {
+  buildGoClient,
+  type GoClientOptions,
+  type GoOutcome,
+  type GoProgram,
+  goVariants,
+} from './support/go-client.ts';
 import { makeIdentity } from './support/identity.ts';
 import { noTraces, traces } from './support/leftovers.ts';
-import { smallConfig as config, oldTemplate } from './support/metald-examples.ts';
+import { bearer, smallConfig as config, development, oldTemplate } from './support/metald-examples.ts';
 import { runBerth } from './support/serve.ts';
 
 let go: GoProgram;
@@ -26,53 +30,6 @@ before(async () => {
   go = await buildGoClient();
 });
 after(() => go?.[Symbol.asyncDispose]());
-
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
-const development = (customer: string) => bearer(`dev_customer_${customer}`);
-
-const variants: readonly Omit<GoClientOptions, 'url'>[] = [
-  { protocol: 'grpc' },
-  { protocol: 'grpc', gzip: true },
-  { protocol: 'connect' },
-  { protocol: 'connect', gzip: true },
-  { protocol: 'connect+json' },
-  { protocol: 'connect+json', gzip: true },
-];
-
-/** The host is a fake here, so that it can fail when it is told to. */
-describe('the code that is generated in Go', () => {
-  it('is used by a client that is formatted as Go is', async () => {
-    const sources = fileURLToPath(new URL('go-client', import.meta.url));
-    assert.equal((await runCommand('gofmt', ['-l', sources])).stdout, '');
-  });
-
-  for (const variant of variants) {
-    it(`is told each error of the reference, with its details: ${JSON.stringify(variant)}`, async () => {
-      await using api = await openTestApi({ quotas: { maxVms: 2 } });
-      await using client = go.start({ url: api.url, ...variant });
-      const as = development('a');
-      const mine = { vmId: 'mine' };
-      await client.call({ call: 'CreateVm', request: { ...mine, config }, metadata: as });
-      await client.call({ call: 'CreateVm', request: { vmId: 'more', config }, metadata: as });
-      api.host.failing.add('start');
-      const rows = [
-        ['Unauthenticated', 'UNAUTHENTICATED', 'ListVms', {}, {}],
-        ['InvalidArgument', 'INVALID_ARGUMENT', 'CreateVm', {}, as],
-        ['NotFound', 'VM_NOT_FOUND', 'BootVm', { vmId: 'none' }, as],
-        ['AlreadyExists', 'VM_EXISTS', 'CreateVm', { ...mine, config }, as],
-        ['PermissionDenied', 'VM_NOT_OWNED', 'GetVmInfo', mine, development('b')],
-        ['ResourceExhausted', 'QUOTA_EXCEEDED', 'CreateVm', { config }, as],
-        ['FailedPrecondition', 'WRONG_STATE', 'PauseVm', mine, as],
-        ['Internal', 'BOOT_FAILED', 'BootVm', mine, as],
-      ] as const;
-      for (const [code, reason, call, request, metadata] of rows) {
-        const { error, reply } = await client.call({ call, request, metadata });
-        assert.deepEqual([reply, error?.code, error?.reason], [undefined, code, reason]);
-        assert.equal(error?.domain, 'metald.unkey.com');
-      }
-    });
-  }
-});
 
 describe('a daemon', () => {
   const vmId = 'of-go';
@@ -148,7 +105,7 @@ describe('a daemon', () => {
     });
 
     it('answers all protocols the same, packed for whoever wants that', async () => {
-      for (const variant of variants) {
+      for (const variant of goVariants) {
         const { reply, packed, proto } = await call(variant, 'GetVmInfo', { vmId }, me);
         assert.deepEqual([reply.vm_id, reply.config.metadata.name.length], [vmId, 2000]);
         assert.equal(packed, variant.gzip === true, JSON.stringify(variant));
@@ -182,6 +139,10 @@ describe('a daemon', () => {
           BERTH_METALD_TLS_KEY: files.key,
           BERTH_METALD_REFLECTION: 'true',
           BERTH_METALD_UNSUPPORTED: 'record',
+          BERTH_METALD_JSON: 'proto',
+          BERTH_METALD_LOAD_SCRIPT_RULES: 'true',
+          BERTH_METALD_HIDE_FOREIGN_VMS: 'true',
+          BERTH_METALD_METRICS: 'aggregate',
           BERTH_METALD_TRACES: collector.url,
           BERTH_METALD_JWKS: identity.keySet,
           BERTH_METALD_JWT_ISSUER: identity.issuer,
@@ -261,7 +222,7 @@ describe('a daemon', () => {
       assert.notEqual(reply.network_info.tap_device, 'tap0');
     });
 
-    it('gives a customer what its quota is, and another one its own', async () => {
+    it('gives a customer what its quota is, and another one its own, of which the first is not told', async () => {
       const more = await call(trusting('grpc'), 'CreateVm', { config }, bearer(token));
       assert.deepEqual([more.error?.code, more.error?.reason], ['ResourceExhausted', 'QUOTA_EXCEEDED']);
       const made = await runBerth(['token', 'create', '--customer', 'other'], { BERTH_HOME: daemon.home });
@@ -269,7 +230,7 @@ describe('a daemon', () => {
       const { reply } = await call(trusting('grpc'), 'CreateVm', { vmId: 'theirs', config }, other);
       assert.equal(reply.vm_id, 'theirs');
       const foreign = await call(trusting('grpc'), 'DeleteVm', { vmId: 'theirs' }, bearer(token));
-      assert.deepEqual([foreign.error?.code, foreign.error?.reason], ['PermissionDenied', 'VM_NOT_OWNED']);
+      assert.deepEqual([foreign.error?.code, foreign.error?.reason], ['NotFound', 'VM_NOT_FOUND']);
       assert.deepEqual((await call(trusting('grpc'), 'DeleteVm', { vmId: 'theirs' }, other)).reply, { success: true });
     });
 
@@ -301,9 +262,21 @@ describe('a daemon', () => {
       assert.equal(reply.total_count, 2);
     });
 
-    it('leaves nothing of the VMs behind', async () => {
+    it('prints JSON as the original does, and no customer where metrics are added up', async () => {
+      const get = async (path: string) => {
+        const args = ['-sS', '--cacert', files.cert, '-H', `Authorization: Bearer ${token}`];
+        return (await runCommand('curl', [...args, daemon.urls.metald + path])).stdout;
+      };
+      const { vms, totalCount } = JSON.parse(await get('/v1/vms'));
+      assert.deepEqual([totalCount, vms[1].vmId, vms[1].memorySizeBytes], [2, vmId, '268435456']);
+      const metrics = await get('/metrics');
+      assert.match(metrics, /^unkey_metald_vms\{backend="qemu",state="running"\} 1$/m);
+      assert.doesNotMatch(metrics, /acme|of-go/);
+    });
+
+    it('takes running VMs by the rules of the load script, and leaves nothing of them behind', async () => {
       for (const id of [vmId, 'old'])
-        assert.deepEqual((await call(trusting('grpc'), 'DeleteVm', { vmId: id, force: true }, bearer(token))).reply, {
+        assert.deepEqual((await call(trusting('grpc'), 'DeleteVm', { vmId: id }, bearer(token))).reply, {
           success: true,
         });
       assert.deepEqual(await traces(daemon.home), noTraces);

@@ -56,6 +56,11 @@ export interface GoClientOptions {
   readonly ca?: string;
 }
 
+/** Every way in which the client speaks. */
+export const goVariants: readonly Omit<GoClientOptions, 'url'>[] = (
+  ['grpc', 'connect', 'connect+json'] as const
+).flatMap((protocol) => [{ protocol }, { protocol, gzip: true }]);
+
 export interface GoProgram extends AsyncDisposable {
   start(options: GoClientOptions): GoClient;
 }

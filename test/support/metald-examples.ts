@@ -61,3 +61,8 @@ export const oldTemplate = {
   network: [{ id: 'eth0', interfaceType: 'virtio-net', tapDevice: 'tap0', options: { queues: '1' } }],
   console: { enabled: true, output: '/tmp/console.log', input: '/dev/null', consoleType: 'serial' },
 };
+
+/** Headers, or metadata, of a call with a token. */
+export const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+/** The same in development, for any customer. */
+export const development = (customer: string) => bearer(`dev_customer_${customer}`);

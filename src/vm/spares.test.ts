@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '../common/errors.ts';
 import { until } from '../common/testing/until.ts';
 import type { SpareSettings } from './context.ts';
-import type { VmEvent } from './model.ts';
+import type { Vm, VmEvent } from './model.ts';
 import type { Quotas } from './quotas.ts';
 import type { CreateVm } from './request.ts';
 import type { Vms } from './service.ts';
@@ -160,6 +160,28 @@ describe('spares', () => {
     assert.equal(new Set(made.map(({ addresses }) => addresses.ipv4)).size, 3);
   });
 
+  /** A create that has chosen a spare, whose process has ended since then. */
+  async function chosenAndEnded(spare: string, request: CreateVm): Promise<{ readonly promise: Promise<Vm> }> {
+    // The look at it keeps its turn until it is chosen, and the end of its process is told meanwhile.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.waiting.set('observe', promise);
+    host.change(spare, 'paused');
+    host.end(spare, 'crashed');
+    const creating = vms.create(request);
+    creating.catch(() => {});
+    await sleep(50);
+    host.waiting.clear();
+    resolve();
+    return { promise: creating };
+  }
+
+  it('whose process ends when they have been chosen go, also when the request is refused', async () => {
+    const [spare] = await withSpares({ waiting: 1, ready: 0 });
+    const { promise } = await chosenAndEnded(spare!, { ...small, diskMiB: 1e9 });
+    await assert.rejects(promise, { code: 'invalid_argument' });
+    await until('it is gone', async () => !(await files()).includes(spare!));
+  });
+
   it('whose process ends when they have been chosen are passed over', async () => {
     for (const spares of [
       { waiting: 1, ready: 0 },
@@ -168,16 +190,8 @@ describe('spares', () => {
       const [spare] = await withSpares(spares);
       const events: VmEvent['type'][] = [];
       vms.onEvent(({ type }) => events.push(type));
-      // The look at it keeps its turn until it is chosen, and the end of its process is told meanwhile.
-      const { promise, resolve } = Promise.withResolvers<void>();
-      host.waiting.set('observe', promise);
-      host.change(spare!, 'paused');
-      host.end(spare!, 'crashed');
-      const creating = vms.create(small);
-      await sleep(50);
-      host.waiting.clear();
-      resolve();
-      const vm = await creating;
+      const creating = await chosenAndEnded(spare!, small);
+      const vm = await creating.promise;
       assert.deepEqual([vm.startMode, vm.id === spare, events], ['clone', false, ['vm.created']]);
       await until('nothing is left of it', async () => !(await files()).includes(spare!));
     }

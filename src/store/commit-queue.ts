@@ -21,6 +21,9 @@ export class CommitQueue {
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   #waiting: Change[] = [];
+  #isScheduled = false;
+  /** What the last durable commit waits for, null when that is over. */
+  #onDisk: Promise<void> | null = null;
 
   /**
    * @param connection whose commits do not wait for the disk
@@ -43,12 +46,21 @@ export class CommitQueue {
         else onDisk.then(() => resolve(result), reject);
       };
     };
-    if (this.#waiting.push({ durability, run, reject }) === 1) setImmediate(() => this.flush());
+    this.#waiting.push({ durability, run, reject });
+    // While the disk is busy one more that has to wait for it loses nothing by being committed with those that come yet.
+    if (!(durability === 'durable' && this.#onDisk !== null)) this.#flushSoon();
     return promise;
+  }
+
+  #flushSoon(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => this.flush());
   }
 
   /** Commits now what waits. */
   flush(): void {
+    this.#isScheduled = false;
     const changes = this.#waiting;
     this.#waiting = [];
     if (changes.length > 1 && this.#commitTogether(changes)) return;
@@ -85,7 +97,19 @@ export class CommitQueue {
       if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
       throw error;
     }
-    const onDisk = changes.some(({ durability }) => durability === 'durable') ? this.#sync() : null;
+    const onDisk = changes.some(({ durability }) => durability === 'durable') ? this.#wait() : null;
     for (const [n, tell] of outcomes.entries()) tell(changes[n]?.durability === 'durable' ? onDisk : null);
+  }
+
+  #wait(): Promise<void> {
+    const onDisk = this.#sync();
+    this.#onDisk = onDisk;
+    const over = () => {
+      if (this.#onDisk !== onDisk) return;
+      this.#onDisk = null;
+      if (this.#waiting.length > 0) this.#flushSoon();
+    };
+    onDisk.then(over, over);
+    return onDisk;
   }
 }

@@ -125,6 +125,26 @@ describe('changes', () => {
     assert.equal(syncs.length, 1);
   });
 
+  it('that come while the disk is busy are committed together once it is not, unless they need not wait for it', async () => {
+    const { queue, syncs } = queueOverSlowDisk();
+    const made: string[] = [];
+    const change = (name: string, durability: Durability) => queue.add(() => made.push(name), durability);
+    const first = change('first', 'durable');
+    await turn();
+    const next = [change('next', 'durable'), change('another', 'durable')];
+    await turn();
+    assert.deepEqual(made, ['first']);
+    syncs[0]?.resolve();
+    await first;
+    await turn();
+    assert.deepEqual([made, syncs.length], [['first', 'next', 'another'], 2]);
+    const last = change('last', 'durable');
+    await change('at once', 'relaxed');
+    assert.deepEqual(made.slice(3), ['last', 'at once']);
+    for (const sync of syncs) sync.resolve();
+    await Promise.all([...next, last]);
+  });
+
   it('fail when the disk does not take them', async () => {
     const { queue, syncs } = queueOverSlowDisk();
     const outcome = assert.rejects(

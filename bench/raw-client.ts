@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
 import { smallVm, type WireVm } from '../test/support/api.ts';
 import type { TestDaemon } from '../test/support/daemon.ts';
 import { RawHttp } from './raw-http.ts';
@@ -15,10 +13,7 @@ export class RawClient implements Disposable {
   }
 
   static async connect({ url, apiKey }: TestDaemon): Promise<RawClient> {
-    const { hostname, port } = new URL(url);
-    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-    await once(socket, 'connect');
-    return new RawClient(new RawHttp(socket), apiKey);
+    return new RawClient(await RawHttp.connect(url), apiKey);
   }
 
   /** A small VM, from the request to the end of its reply. */

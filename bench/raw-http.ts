@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 export interface RawCall {
@@ -26,6 +28,13 @@ export class RawHttp {
     stream.on('error', fail).on('close', fail);
   }
 
+  static async connect(url: string): Promise<RawHttp> {
+    const { hostname, port } = new URL(url);
+    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    await once(socket, 'connect');
+    return new RawHttp(socket);
+  }
+
   /** @returns the body of a reply with status 200 */
   post(path: string, body: string): Promise<string> {
     return this.call('POST', path, { body });
@@ -37,7 +46,7 @@ export class RawHttp {
     this.#settle = { status, resolve, reject };
     const lines = Object.entries({
       Host: 'vm',
-      ...(body === '' ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+      ...(body === '' ? {} : { 'content-type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
       ...headers,
     }).map(([name, value]) => `${name}: ${value}\r\n`);
     this.#stream.write(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);

@@ -35,7 +35,8 @@ export async function benchBurst(): Promise<Row[]> {
   await using daemon = await startDaemon({ env });
   await removeAll(daemon, [await createVm(daemon)]);
   await templateOf(daemon);
-  return bursts(daemon);
+  // The daemon is there until the last of them has ended.
+  return await bursts(daemon);
 }
 
 /** {@link benchClone}, and creates that find a clone which was made beforehand, beside the same clones by hand. */

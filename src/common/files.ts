@@ -13,7 +13,7 @@ export async function syncPath(path: string): Promise<void> {
 }
 
 /**
- * Makes new files and the directories they are in durable, side by side: the file system writes its journal once or twice
+ * Makes files, and the directories new ones are in, durable side by side: the file system writes its journal once or twice
  * for all of them instead of once for each.
  */
 export async function syncAll(paths: readonly string[]): Promise<void> {

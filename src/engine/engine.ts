@@ -99,8 +99,8 @@ export interface EngineCaptured {
 
 export interface EngineMerge {
   readonly disk: string;
-  /** Path of the newest layer's file. */
-  readonly newest: string;
+  /** Paths of the disk's files above the base. Which of them is the newest that the process has open, it is not asked. */
+  readonly above: readonly string[];
   /** Path of the file that it is to stand on: one of those below it, in the same directory. */
   readonly base: string;
   /** Bytes copied in a second, null for as many as there can be. */

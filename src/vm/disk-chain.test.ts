@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { watchSyncs } from '../common/testing/syncs.ts';
 import { createOverlay } from '../disk/qcow2.ts';
 import { chainBytes, dropUnusedLayers, layerNames, layersToKeep, readChain } from './disk-chain.ts';
 import { VmLayout } from './layout.ts';
@@ -72,6 +74,17 @@ describe('the layers of a disk', () => {
     assert.deepEqual((await readdir(dir)).sort(), ['base.ext4', 'data0.qcow2', 'manifest.json', first, newest].sort());
     await dropUnusedLayers(layout, id);
     assert.deepEqual((await layerNames(dir)).toSorted(), [first, newest].sort());
+  });
+
+  it('go when all headers are durable that may have named them: not the newest alone was written', async (test) => {
+    const merged = await layerOver('base.ext4');
+    const [unused, newest] = [await layerOver('base.ext4'), await layerOver(merged)];
+    await atLayer(newest);
+    const synced: [path: string, isUnusedThere: boolean][] = [];
+    await watchSyncs(test, (path) => synced.push([path, existsSync(join(dir, unused))]));
+    await dropUnusedLayers(layout, id);
+    const expected = [newest, merged].map((name) => [join(dir, name), true]);
+    assert.deepEqual([synced.slice(0, -1).sort(), synced.at(-1)], [expected.sort(), [dir, false]]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncPath } from '../common/files.ts';
+import { syncAll, syncPath } from '../common/files.ts';
 import { readBacking } from '../disk/backing.ts';
 import { baseName, isLayerName, type VmLayout } from './layout.ts';
 import { readManifest } from './manifest.ts';
@@ -52,13 +52,17 @@ export function layersToKeep(bytes: readonly number[], most: number): number {
   return keep;
 }
 
-/** Removes the layers that are no part of a VM's disk any more, once what the disk says of itself is durable. */
+/**
+ * Removes the layers that are no part of a VM's disk any more, once what the disk says of itself is durable: all of its
+ * headers, since the layer that a merge gave another base need not be the manifest's, above which the VM's process may not have
+ * one open yet. What was durable before costs nothing.
+ */
 export async function dropUnusedLayers(layout: VmLayout, vmId: string): Promise<void> {
   const dir = layout.dir(vmId);
   const chain = await readChain(layout, vmId);
   const unused = (await layerNames(dir)).filter((name) => !chain.includes(name));
   if (unused.length === 0) return;
-  await syncPath(join(dir, chain[0]!));
+  await syncAll(chain.slice(0, -1).map((name) => join(dir, name)));
   for (const name of unused) await rm(join(dir, name), { force: true });
   await syncPath(dir);
 }

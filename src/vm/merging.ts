@@ -119,7 +119,7 @@ export class Merging {
     const copied = below.slice(keep).reduce((sum, size) => sum + size, 0);
     await checkSpace(layout.home, settings.diskReserveMiB + copied / bytesPerMiB);
     const base = chain[chain.length - 1 - keep]!;
-    const operation = journalEntry(vm.id, 'merge', { newest: chain[0]!, base, bytesPerSecond });
+    const operation = journalEntry(vm.id, 'merge', { base, bytesPerSecond });
     // Without a note of a change: to everybody the VM is what it was.
     await store.begin(vm, operation);
     try {

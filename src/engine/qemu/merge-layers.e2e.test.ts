@@ -94,12 +94,12 @@ describe('qemu: layers of a running disk are merged', () => {
     });
   }
 
-  const merge = (base: string, options: Omit<EngineMerge, 'base' | 'newest'> = ample) =>
-    engine.mergeLayers(spec.id, spec.dir, { newest: path('4.qcow2'), ...options, base: path(base) });
+  const merge = (base: string, options: Omit<EngineMerge, 'above' | 'base'> = ample) =>
+    engine.mergeLayers(spec.id, spec.dir, { above: [path('4.qcow2')], ...options, base: path(base) });
 
   /** Begins a merge that takes seconds; resolves when some of it was copied. */
   async function begin(
-    options: Omit<EngineMerge, 'base' | 'disk' | 'newest'>,
+    options: Omit<EngineMerge, 'above' | 'base' | 'disk'>,
   ): Promise<{ readonly merging: Promise<void> }> {
     const { blocks } = await stat(path('4.qcow2'));
     const merging = merge('base.raw', { disk: 'root', ...options });

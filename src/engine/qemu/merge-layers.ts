@@ -7,7 +7,7 @@ import { basename } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../common/errors.ts';
 import { failpoint } from '../../common/failpoint.ts';
-import { syncPath } from '../../common/files.ts';
+import { syncAll } from '../../common/files.ts';
 import type { EngineMerge } from '../engine.ts';
 import { blockNodes } from './block-nodes.ts';
 import { isObject, type QmpClient, QmpClosedError, QmpError, type QmpEvent } from './qemu-qmp.ts';
@@ -19,7 +19,7 @@ const endPollMs = 5;
 
 /** See `Engine.mergeLayers`. */
 export async function mergeLayers(qmp: QmpClient, merge: EngineMerge): Promise<void> {
-  const { disk, newest, base, bytesPerSecond, signal } = merge;
+  const { disk, above, base, bytesPerSecond, signal } = merge;
   signal.throwIfAborted();
   await endMerge(qmp, disk);
   const [node] = await blockNodes(qmp, disk);
@@ -43,7 +43,7 @@ export async function mergeLayers(qmp: QmpClient, merge: EngineMerge): Promise<v
     await untilAborted(job.copied, signal);
     failpoint('merge.stream.copied');
     // Written from here, where nobody stands still for it: QEMU's flush holds the guest, and has little left to do then.
-    await untilAborted(syncPath(newest), signal);
+    await untilAborted(syncAll(above), signal);
     // The table of what was copied is in QEMU's memory still. Were the header changed before it is in the file, a process that
     // is killed would leave a layer that reads as its new base where it should read as what was merged.
     const complaint = await qmp.execute(

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { OperationContext } from '../context.ts';
-import { dropUnusedLayers } from '../disk-chain.ts';
+import { dropUnusedLayers, readChain } from '../disk-chain.ts';
 import { rootDiskName } from '../layout.ts';
 import type { Step } from '../run-steps.ts';
 
@@ -12,10 +12,12 @@ export const streamStep: Step<OperationContext> = {
   name: 'stream',
   async run({ deps, vm, detail, hurry }) {
     const dir = deps.layout.dir(vm.id);
+    const chain = await readChain(deps.layout, vm.id);
+    const base = String(detail.base);
     await deps.engine.mergeLayers(vm.id, deps.layout.run(vm.id), {
       disk: rootDiskName,
-      newest: join(dir, String(detail.newest)),
-      base: join(dir, String(detail.base)),
+      above: chain.slice(0, chain.indexOf(base)).map((name) => join(dir, name)),
+      base: join(dir, base),
       bytesPerSecond: typeof detail.bytesPerSecond === 'number' ? detail.bytesPerSecond : null,
       signal: hurry,
     });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Duplex, Readable, Writable } from 'node:stream';
@@ -193,12 +193,11 @@ export class FakeHost {
       },
       growDisk: async (id) => this.#call('growDisk', id),
       // As QEMU would, but on files that nobody has open.
-      mergeLayers: async (id, dir, { base, signal }) => {
+      mergeLayers: async (id, dir, { above, base, signal }) => {
         await Promise.race([this.#call('mergeLayers', id), once(signal, 'abort')]);
         signal.throwIfAborted();
-        const { layer } = JSON.parse(await readFile(join(dir, '..', 'manifest.json'), 'utf8'));
         const format = base.endsWith('.qcow2') ? 'qcow2' : 'raw';
-        const args = ['rebase', '-f', 'qcow2', '-b', basename(base), '-F', format, layer];
+        const args = ['rebase', '-f', 'qcow2', '-b', basename(base), '-F', format, basename(above[0]!)];
         await runCommand('qemu-img', args, { cwd: join(dir, '..') });
       },
       observe: async (id) => {

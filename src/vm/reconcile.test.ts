@@ -5,7 +5,7 @@ import { BerthError, type ErrorCode } from '../common/errors.ts';
 import { until } from '../common/testing/until.ts';
 import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
-import { small } from './testing/fake-fixtures.ts';
+import { small, smallShape } from './testing/fake-fixtures.ts';
 import type { FakeHost } from './testing/fake-host.ts';
 
 const more = Number.MAX_SAFE_INTEGER;
@@ -114,6 +114,35 @@ describe('a daemon that runs', () => {
     await becomes('running', /does not answer/);
     host.failing.clear();
     await becomes('running', null);
+  });
+
+  it('does not wait for a hidden VM that cannot be removed', async () => {
+    await vms.warm(smallShape);
+    await reopen({ settings: { spares: { waiting: 1, ready: 0 } } });
+    const spares = () => host.db.all<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
+    await until('a spare stands by', () => spares().length > 0);
+    const [spare] = spares();
+    const hanging = Promise.withResolvers<void>();
+    let tries = 0;
+    host.onCall = (name, of) => {
+      if (name !== 'destroy' || of !== spare?.id) return;
+      if (++tries > 1) return hanging.promise;
+      throw new Error('it is not the time');
+    };
+    try {
+      host.end(spare!.id, 'crashed');
+      await until('it is tried again', () => tries > 1);
+      host.processes.set(id, 'paused');
+      await becomes('paused', /found paused/);
+      host.reserveMiB = more;
+      host.change(id, 'stalled');
+      await becomes('paused', /disk of the host is full/);
+      host.reserveMiB = 0;
+      await becomes('running', null);
+      assert.equal(tries, 2);
+    } finally {
+      hanging.resolve();
+    }
   });
 
   it('leaves a VM alone while an operation on it is under way', async () => {

@@ -42,6 +42,7 @@ export class Reconciler {
   #unplugged: ReadonlySet<string> = new Set();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
+  #tidying: Promise<void> | null = null;
   #nextLook = 0;
   #isClosed = false;
 
@@ -64,6 +65,7 @@ export class Reconciler {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     await this.#round;
+    await this.#tidying;
   }
 
   /** Something may have changed: the VM is looked at when its turn comes. */
@@ -97,7 +99,7 @@ export class Reconciler {
     await this.#releaseStalled();
     if (performance.now() < this.#nextLook) return;
     this.#nextLook = performance.now() + this.#intervalMs;
-    await this.#tidy();
+    this.#beginToTidy();
     const active = this.#operations.records.list().filter(isActive);
     if (active.length === 0) return;
     await this.#verifyNetwork(active);
@@ -109,6 +111,13 @@ export class Reconciler {
       if (seen === 'absent' ? this.#lost.has(vm.id) : this.#differs(vm, seen)) this.notice(vm.id);
     });
     this.#lost = lost;
+  }
+
+  /** Beside the round: what hangs, as the end of a process may, holds up nothing but the next tidying. */
+  #beginToTidy(): void {
+    this.#tidying ??= this.#tidy().finally(() => {
+      this.#tidying = null;
+    });
   }
 
   async #verifyNetwork(active: readonly Vm[]): Promise<void> {

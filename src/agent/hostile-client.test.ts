@@ -205,6 +205,11 @@ describe("pages in the developer's browser", () => {
 
   for (const [what, headers] of [
     ['of another site', 'Host: 127.0.0.1:8090\r\nOrigin: https://example.com'],
+    ['with a picture from here', 'Host: 127.0.0.1:8090\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors'],
+    ['of another port of this machine', 'Host: localhost:8090\r\nSec-Fetch-Site: same-site'],
+    ['that name every address', 'Host: 0.0.0.0:8090'],
+    ['that name every address of IPv6', 'Host: [::]:8090'],
+    ['that name this machine in a way browsers do not know', 'Host: [::ffff:7f00:1]:8090'],
     ['of a site that points its name here', 'Host: rebound.example:8090'],
     ['that come without a name', 'Host:'],
   ] as const)
@@ -215,6 +220,12 @@ describe("pages in the developer's browser", () => {
   for (const host of ['localhost', '127.0.0.1:8090', '[::1]:8090', 'host.docker.internal:8090'])
     test(`programs that name ${host} do`, async () => {
       assert.equal(await ask(`GET /GetKey?path=a HTTP/1.1\r\nHost: ${host}`), 'HTTP/1.1 200 OK');
+    });
+
+  for (const site of ['none', 'same-origin'])
+    test(`what the developer types there does: ${site}`, async () => {
+      const headers = `Host: localhost:8090\r\nSec-Fetch-Site: ${site}`;
+      assert.equal(await ask(`GET /GetKey?path=a HTTP/1.1\r\n${headers}`), 'HTTP/1.1 200 OK');
     });
 });
 

@@ -4,8 +4,10 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import type { WireRequest } from './server.ts';
 
 /**
- * Largest message a client may send, bytes, also after it is unpacked: some times what is kept with a VM. To take apart one
- * that was made for it takes a millisecond for each ten kilobytes, in which nobody else is served.
+ * Largest message a client may send, bytes, also after it is unpacked: some times what is kept with a VM. It is taken apart in
+ * one go, in which nobody else is served: what that costs is up to the number of its elements, which is bounded as well
+ * (`elements.ts`). One of a few bytes each costs a microsecond or two, so that at the bound it is some ten milliseconds; of
+ * as many as fit in here it would be half a second.
  */
 export const maxMessageBytes = 256 * 1024;
 

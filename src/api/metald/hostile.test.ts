@@ -6,6 +6,7 @@ import { connect as connectHttp2, constants } from 'node:http2';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { create, toBinary } from '@bufbuild/protobuf';
+import { maxElements } from './elements.ts';
 import { ListVmsRequestSchema } from './gen/vmprovisioner/v1/vm_pb.js';
 import { openTestApi, smallConfig, type TestApi } from './testing/test-api.ts';
 
@@ -35,7 +36,9 @@ async function codeOf(type: string, body: Uint8Array, headers: Record<string, st
   const text = Buffer.from(await response.arrayBuffer()).toString('latin1');
   if (!type.startsWith('application/grpc')) return response.ok ? 'ok' : JSON.parse(text).code;
   const status = response.headers.get('grpc-status') ?? /grpc-status: (\d+)/.exec(text)?.[1] ?? '';
-  return { 0: 'ok', 3: 'invalid_argument', 8: 'resource_exhausted' }[status] ?? `grpc-status ${status}`;
+  return (
+    { 0: 'ok', 3: 'invalid_argument', 8: 'resource_exhausted', 12: 'unimplemented' }[status] ?? `grpc-status ${status}`
+  );
 }
 
 const groups = (depth: number) => Buffer.concat([Buffer.alloc(depth, 0x7b), Buffer.alloc(depth, 0x7c)]);
@@ -89,12 +92,50 @@ describe('a message that is larger than it looks', () => {
     });
 });
 
+describe('a message of more elements than any honest one', () => {
+  const unknownFields = (count: number) => Buffer.alloc(2 * count, Buffer.from([0x78, 0]));
+  const packedStates = (count: number) => {
+    const numbers = Buffer.alloc(count, 1);
+    return toBinary(ListVmsRequestSchema, create(ListVmsRequestSchema, { stateFilter: [...numbers] }));
+  };
+  const json = (count: number) => Buffer.from(`{"x":[${Array(count - 1).fill(0)}]}`);
+  const forms = [
+    ['application/proto', unknownFields],
+    ['application/proto', packedStates],
+    ['application/json', json],
+  ] as const;
+
+  for (const [type, message] of forms)
+    it(`is refused, by itself, packed and framed: ${type}, ${message.name}`, async () => {
+      const framedType = type.replace('/', '/grpc-web+');
+      const codes = async (count: number) => {
+        const body = message(count);
+        const packed = gzipSync(body);
+        return [
+          await codeOf(type, body),
+          await codeOf(type, packed, { 'content-encoding': 'gzip' }),
+          await codeOf(framedType, framed(body)),
+          await codeOf(framedType, framed(packed, 1), { 'grpc-encoding': 'gzip' }),
+        ];
+      };
+      assert.deepEqual(await codes(maxElements - 1), Array(4).fill('ok'));
+      assert.deepEqual(await codes(maxElements + 1), Array(4).fill('invalid_argument'));
+    });
+
+  it('is not read behind another one', async () => {
+    // Had it been, it would be what is wrong.
+    const body = Buffer.concat([framed(Buffer.alloc(0)), framed(Buffer.alloc(100, 0xff))]);
+    assert.equal(await codeOf('application/grpc-web+proto', body), 'unimplemented');
+  });
+});
+
 describe('JSON', () => {
   const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
   for (const [what, text, code] of [
-    ['nested where nothing is known', `{"x":${nested(100_000)}}`, 'ok'],
-    ['nested in a list of names', `{"state_filter":[${nested(100_000)}]}`, 'invalid_argument'],
-    ['nested in a text', `{"page_token":${nested(100_000)}}`, 'invalid_argument'],
+    ['nested where nothing is known', `{"x":${nested(4000)}}`, 'ok'],
+    ['nested deeper than any honest one', `{"x":${nested(100_000)}}`, 'invalid_argument'],
+    ['nested in a list of names', `{"state_filter":[${nested(4000)}]}`, 'invalid_argument'],
+    ['nested in a text', `{"page_token":${nested(4000)}}`, 'invalid_argument'],
     ['with names of objects', '{"__proto__":{"page_size":-1},"constructor":{}}', 'ok'],
     ['with a number beyond numbers', '{"page_size":1e400}', 'invalid_argument'],
   ] as const)

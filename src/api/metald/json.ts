@@ -12,6 +12,7 @@ import {
   type MessageShape,
 } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
+import { requireFewInJson } from './elements.ts';
 
 /** `spec`: snake_case and numbers, as the reference prints it. `proto`: camelCase and 64-bit numbers as texts. */
 export type JsonStyle = 'spec' | 'proto';
@@ -40,6 +41,7 @@ const kept = new Set(['VmInfo', 'VmConfig']);
 export function readJson<D extends DescMessage>(desc: D, text: string): MessageShape<D> {
   if (text.trim() === '') throw malformed('zero-length payload is not a valid JSON object');
   try {
+    requireFewInJson(text);
     const value = JSON.parse(text) as JsonValue;
     requireNames(desc, value);
     return fromJson(desc, value, { ignoreUnknownFields: true });
@@ -48,18 +50,22 @@ export function readJson<D extends DescMessage>(desc: D, text: string): MessageS
   }
 }
 
-/** Throws `invalid_argument` for JSON that names a value which there is not; what is no JSON is left alone. */
-export function checkNames(desc: DescMessage, text: string): void {
-  let value: JsonValue;
+/** Throws `invalid_argument` for JSON with too much in it, or a name that is not known; what is no JSON is left alone. */
+export function checkJson(desc: DescMessage, text: string): void {
   try {
-    value = JSON.parse(text) as JsonValue;
-  } catch {
-    return;
-  }
-  try {
-    requireNames(desc, value);
+    requireFewInJson(text);
+    const value = parsed(text);
+    if (value !== undefined) requireNames(desc, value);
   } catch (error) {
     throw malformed((error as Error).message.slice(0, longestComplaint));
+  }
+}
+
+function parsed(text: string): JsonValue | undefined {
+  try {
+    return JSON.parse(text) as JsonValue;
+  } catch {
+    return undefined;
   }
 }
 

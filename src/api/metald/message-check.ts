@@ -5,7 +5,8 @@ import { gunzip } from 'node:zlib';
 import { type DescMessage, fromBinary } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { maxMessageBytes } from './body.ts';
-import { checkNames } from './json.ts';
+import { requireFewInBinary } from './elements.ts';
+import { checkJson } from './json.ts';
 
 const unpack = promisify(gunzip);
 
@@ -23,9 +24,9 @@ export interface MessageForm {
 }
 
 /**
- * The body of a unary call, once it is known that its message is one. The library calls it a failure of the server when it is
- * not, in binary; in JSON it leaves unknown names of enums out of lists, as it does unknown fields. What is wrong with a body
- * otherwise is the library's to say.
+ * The body of a unary call, once it is known that its message is one, and has no more in it than is taken apart in no time. The
+ * library calls it a failure of the server when it is none, in binary; in JSON it leaves unknown names of enums out of lists,
+ * as it does unknown fields. What is wrong with a body otherwise is the library's to say.
  */
 export async function* checkMessage(
   body: AsyncIterable<Uint8Array>,
@@ -41,7 +42,7 @@ export async function* checkMessage(
   }
   const whole = Buffer.concat(chunks);
   const message = await messageIn(whole, form);
-  if (message !== null && form.isJson) checkNames(form.desc, message.toString('utf8'));
+  if (message !== null && form.isJson) checkJson(form.desc, message.toString('utf8'));
   else if (message !== null) checkBinary(form.desc, message);
   yield whole;
 }
@@ -52,6 +53,9 @@ async function messageIn(body: Buffer, { isFramed, isPacked }: MessageForm): Pro
   if (body.length < headBytes) return null;
   const length = body.readUInt32BE(1);
   if (body.length < headBytes + length) return null;
+  // The library reads the second message as well before it says so.
+  if (body.length > headBytes + length)
+    throw new ConnectError('protocol error: received extra input message for unary method', Code.Unimplemented);
   const data = body.subarray(headBytes, headBytes + length);
   return (body[0]! & 1) === 0 ? data : unpacked(data);
 }
@@ -66,6 +70,7 @@ async function unpacked(data: Buffer): Promise<Buffer | null> {
 
 function checkBinary(desc: DescMessage, message: Uint8Array): void {
   try {
+    requireFewInBinary(desc, message);
     fromBinary(desc, message, { readUnknownFields: false });
   } catch (error) {
     throw new ConnectError(`unmarshal message: ${(error as Error).message}`, Code.InvalidArgument);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create, createFileRegistry, type DescMethodBiDiStreaming, fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
-import { createClient } from '@connectrpc/connect';
+import { Code, createClient } from '@connectrpc/connect';
 import { createAsyncIterable } from '@connectrpc/connect/protocol';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ServerReflection, ServerReflectionRequestSchema } from './gen/grpc/reflection/v1/reflection_pb.js';
@@ -37,6 +37,21 @@ describe('reflection, where it is on', () => {
       assert.equal(registry.getService('vmprovisioner.v1.VmService')?.methods.length, 9);
     }
     for (const failure of files.slice(3)) assert.equal(failure?.case, 'errorResponse');
+  });
+
+  it('takes no question that is longer than any name', async () => {
+    await using api = await openTestApi({ reflection: true });
+    const client = createClient(ServerReflection, createGrpcTransport({ baseUrl: api.url }));
+    const ask = async (length: number) => {
+      const messageRequest = { case: 'fileContainingSymbol', value: 'x'.repeat(length) } as const;
+      const requests = [create(ServerReflectionRequestSchema, { messageRequest })];
+      const answers = [];
+      for await (const { messageResponse } of client.serverReflectionInfo(createAsyncIterable(requests)))
+        answers.push(messageResponse.case);
+      return answers;
+    };
+    assert.deepEqual(await ask(4000), ['errorResponse']);
+    await assert.rejects(ask(5000), { code: Code.ResourceExhausted });
   });
 
   it('is there under its earlier name', async () => {

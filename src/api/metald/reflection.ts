@@ -16,12 +16,16 @@ const files: readonly DescFile[] = [file_vmprovisioner_v1_vm, file_grpc_reflecti
 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
+/** A question is a name. Anybody may ask, so that there must not be much to take apart, bytes. */
+const maxQuestionBytes = 4096;
+
 export function registerReflection(router: ConnectRouter): void {
-  router.service(ServerReflection, {
+  const implementation = {
     async *serverReflectionInfo(requests: AsyncIterable<ServerReflectionRequest>) {
       for await (const request of requests) yield answer(request);
     },
-  });
+  };
+  router.service(ServerReflection, implementation, { readMaxBytes: maxQuestionBytes });
 }
 
 function answer(request: ServerReflectionRequest): ServerReflectionResponse {

@@ -73,13 +73,24 @@ export interface EngineMemory {
   readonly stateFd: number;
 }
 
+/** An empty qcow2 that takes the guest's writes to a disk from one instant on: what is below it changes no more. */
+export interface EngineLayer {
+  readonly disk: string;
+  readonly path: string;
+  /**
+   * Told, before the layer is put in place, that it may have the guest's writes from then on; and that it has none, when the
+   * VM's process says that it was not. What becomes of the capture does not tell: the answer may be lost.
+   */
+  mayHaveWrites(may: boolean): void;
+}
+
 export interface EngineCapture {
   /** Size of the memory the VM was given: its process is not asked, which a guest may have got hold of. */
   readonly memoryMiB: number;
   /** Where the state of the devices goes: an empty file the VM's process may write, in a directory it may pass. */
   readonly statePath: string;
-  /** An empty qcow2 that takes the guest's writes to a disk from that instant on: what is below it changes no more. */
-  readonly layer: { readonly disk: string; readonly path: string } | null;
+  /** Put in place at the instant of the capture. */
+  readonly layer: EngineLayer | null;
   /** Called while the VM stands still, with the layer in place. A failure lets the VM go on and fails the capture. */
   atRest(): void;
   /**

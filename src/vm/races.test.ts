@@ -31,6 +31,7 @@ const breakable: readonly FakeCall[] = [
   'prepare',
   'restore',
   'capture',
+  'attach',
   'ready',
   'become',
   'growDisk',

@@ -3,6 +3,8 @@ import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { until } from '../common/testing/until.ts';
+import { layerNames, readChain } from './disk-chain.ts';
+import { VmLayout } from './layout.ts';
 import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
 import { ampleQuotas, small, smallShape } from './testing/fake-fixtures.ts';
@@ -110,5 +112,23 @@ describe('snapshots', () => {
     assert.equal(layers.length, 1);
     host.failing.clear();
     assert.equal(vms.getSnapshot((await vms.snapshot(id)).id).sourceVmId, id);
+  });
+
+  it('that fail leave the VM the layer it may be writing to by now, and none that it said it does not', async () => {
+    const { id } = await vms.create(small);
+    const layout = new VmLayout(host.home);
+    const asBefore = await readChain(layout, id);
+    host.refusesLayers = true;
+    await assert.rejects(vms.snapshot(id), /no such disk/);
+    assert.deepEqual([await readChain(layout, id), await layerNames(layout.dir(id))], [asBefore, asBefore.slice(0, 1)]);
+    host.refusesLayers = false;
+    host.failing.add('attach');
+    await assert.rejects(vms.snapshot(id), /attach fails/);
+    const [ahead, ...below] = await readChain(layout, id);
+    assert.deepEqual([below, vms.get(id).state, await files()], [asBefore, 'running', []]);
+    host.failing.clear();
+    await vms.snapshot(id);
+    assert.deepEqual((await readChain(layout, id)).slice(1), [ahead, ...asBefore]);
+    await vms.reboot(id, { force: true });
   });
 });

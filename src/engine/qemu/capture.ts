@@ -41,7 +41,7 @@ export async function capture(
   await using memory = await open(`/proc/${pid}/mem`, 'r');
   await using pagemap = await open(`/proc/${pid}/pagemap`, 'r');
   const aside = await Aside.create(await ownBytes(pagemap, address, pageCount));
-  await using newLayer = layer === null ? null : await openLayer(qmp, layer.disk, layer.path);
+  await using newLayer = layer === null ? null : await openLayer(qmp, layer);
   const began = performance.now();
   try {
     // In here: should the answer come too late, the VM goes on all the same.

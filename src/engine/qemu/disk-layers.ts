@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import type { EngineLayer } from '../engine.ts';
 import { blockNodes } from './block-nodes.ts';
 import { endMerge } from './merge-layers.ts';
 import { blockNode } from './qemu-args.ts';
-import type { QmpClient } from './qemu-qmp.ts';
+import { type QmpClient, QmpError } from './qemu-qmp.ts';
 
 /** Opening an image on a busy disk takes its time. */
 const timeoutMs = 30_000;
@@ -13,22 +14,37 @@ export interface OpenLayer extends AsyncDisposable {
   attach(): Promise<void>;
 }
 
-/** Opens `path`, an empty qcow2 made for the purpose, to become a disk's newest layer. */
-export async function openLayer(qmp: QmpClient, disk: string, path: string): Promise<OpenLayer> {
+/** Opens an empty qcow2 made for the purpose, to become a disk's newest layer. */
+export async function openLayer(qmp: QmpClient, { disk, path, mayHaveWrites }: EngineLayer): Promise<OpenLayer> {
   await endMerge(qmp, disk);
   const [newest] = await blockNodes(qmp, disk);
   const overlay = `layer-${randomBytes(6).toString('hex')}`;
   const definition = blockNode({ name: disk, path, format: 'qcow2', readOnly: false }, overlay);
   // The layer below is attached by the snapshot command; what the file's header names must not be opened a second time.
   await qmp.execute('blockdev-add', { ...definition, backing: null }, timeoutMs);
-  let isAttached = false;
+  let attached: 'no' | 'perhaps' | 'yes' = 'no';
   return {
     async attach() {
-      await qmp.execute('blockdev-snapshot', { node: newest.name, overlay }, timeoutMs);
-      isAttached = true;
+      attached = 'perhaps';
+      mayHaveWrites(true);
+      try {
+        await qmp.execute('blockdev-snapshot', { node: newest.name, overlay }, timeoutMs);
+      } catch (error) {
+        if (!(error instanceof QmpError)) throw error;
+        attached = 'no';
+        mayHaveWrites(false);
+        throw error;
+      }
+      attached = 'yes';
     },
     async [Symbol.asyncDispose]() {
-      if (!isAttached) await qmp.execute('blockdev-del', { 'node-name': overlay }, timeoutMs);
+      if (attached === 'yes') return;
+      try {
+        await qmp.execute('blockdev-del', { 'node-name': overlay }, timeoutMs);
+      } catch (error) {
+        // In use: only the answer to that was lost.
+        if (attached === 'no' || !(error instanceof QmpError)) throw error;
+      }
     },
   };
 }

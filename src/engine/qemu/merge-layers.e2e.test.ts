@@ -88,7 +88,7 @@ describe('qemu: layers of a running disk are merged', () => {
     await writeFile(statePath, '');
     if (testUid !== null) await chown(statePath, testUid, testUid);
     await by.capture(spec.id, spec.dir, {
-      ...{ memoryMiB: spec.memoryMiB, statePath, layer: { disk: 'root', path: path(name) } },
+      ...{ memoryMiB: spec.memoryMiB, statePath, layer: { disk: 'root', path: path(name), mayHaveWrites: () => {} } },
       atRest: () => {},
       take: async () => {},
     });

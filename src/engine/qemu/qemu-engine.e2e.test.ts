@@ -99,7 +99,11 @@ describe('qemu: confinement and devices', () => {
       if (testUid !== null) await chown(statePath, testUid, testUid);
       const capture = (disk: string, name: string) =>
         engine.capture(spec.id, spec.dir, {
-          ...{ memoryMiB: spec.memoryMiB, statePath, layer: { disk, path: join(above, name) } },
+          ...{
+            memoryMiB: spec.memoryMiB,
+            statePath,
+            layer: { disk, path: join(above, name), mayHaveWrites: () => {} },
+          },
           atRest: () => {},
           take: async () => {},
         });

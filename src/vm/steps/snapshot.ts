@@ -4,6 +4,7 @@ import { BerthError } from '../../common/errors.ts';
 import { failpoint } from '../../common/failpoint.ts';
 import { exists, linkOnce, syncPath } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
+import type { EngineLayer } from '../../engine/engine.ts';
 import type { GuestClient } from '../../guest/guest.ts';
 import { MemoryFileWriter, type MemoryIndex } from '../../snapshot/memory-file.ts';
 import {
@@ -65,15 +66,12 @@ export const captureStep: Step<OperationContext> = {
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
     const { pausedMicros, handOut } = await deps.captures.run(() =>
       whileQuiet(context, () =>
-        withLayerAhead(context, (layer, inPlace) =>
+        withLayerAhead(context, (layer) =>
           deps.engine.capture(vm.id, deps.layout.run(vm.id), {
             memoryMiB: vm.memoryMiB,
             statePath: files.state,
-            layer: { disk: rootDiskName, path: layer },
-            atRest: () => {
-              inPlace();
-              failpoint('snapshot.capture.rest');
-            },
+            layer,
+            atRest: () => failpoint('snapshot.capture.rest'),
             take: (page, bytes) => memory.take(page, bytes),
           }),
         ),
@@ -126,24 +124,29 @@ async function whileQuiet<T>(context: OperationContext, task: () => Promise<T>):
 }
 
 /**
- * Runs `task`, which puts the new layer in place and says so. The manifest names the layer before, so that the VM need not
- * stand still for that: until then it is an empty one on top of the one in use, which reads the same whatever happens.
+ * Runs `task`, which puts the new layer in place. The manifest names the layer before, so that the VM need not stand still
+ * for that: until then it is an empty one on top of the one in use, which reads the same whatever happens. When `task` fails,
+ * the manifest goes back only where the guest does not write to the new layer, which is removed then.
  */
 async function withLayerAhead<T>(
   { deps, vm, detail }: OperationContext,
-  task: (layer: string, inPlace: () => void) => Promise<T>,
+  task: (layer: EngineLayer) => Promise<T>,
 ): Promise<T> {
   const manifest = deps.layout.manifest(vm.id);
   const names = (layer: string) => writeManifest(manifest, { version: 1, id: vm.id, layer });
-  let isInPlace = false;
+  let mayHaveWrites = false;
   await names(String(detail.newLayer));
   failpoint('snapshot.capture.ahead');
   try {
-    return await task(join(deps.layout.dir(vm.id), String(detail.newLayer)), () => {
-      isInPlace = true;
+    return await task({
+      disk: rootDiskName,
+      path: join(deps.layout.dir(vm.id), String(detail.newLayer)),
+      mayHaveWrites: (may) => {
+        mayHaveWrites = may;
+      },
     });
   } catch (error) {
-    if (!isInPlace) await names(String(detail.oldLayer));
+    if (!mayHaveWrites) await names(String(detail.oldLayer));
     throw error;
   }
 }

@@ -33,6 +33,7 @@ export type FakeCall =
   | 'prepare'
   | 'restore'
   | 'capture'
+  | 'attach'
   | 'sync'
   | 'freeze'
   | 'thaw'
@@ -76,6 +77,8 @@ export class FakeHost {
   image: Image | null = image;
   /** Another one after the host went down. */
   hostBoot = 'first';
+  /** Whether processes answer that they do not take a new layer; where `attach` fails, that they did is not answered. */
+  refusesLayers = false;
   /** How many guest clients were closed. */
   closedGuests = 0;
   /** Free space that the file system must have, MiB. */
@@ -183,9 +186,15 @@ export class FakeHost {
         await this.#call('restore', id);
         if (!this.processes.has(id)) throw new Error('there is no process');
       },
-      capture: async (id, _dir, { statePath, atRest, take }) => {
+      capture: async (id, _dir, { statePath, layer, atRest, take }) => {
         await this.#call('capture', id);
         await writeFile(statePath, `devices of ${id}`);
+        layer?.mayHaveWrites(true);
+        if (this.refusesLayers) {
+          layer?.mayHaveWrites(false);
+          throw new Error('there is no such disk');
+        }
+        await this.#call('attach', id);
         atRest();
         const page = Buffer.alloc(memoryPageBytes);
         page.write(id);

@@ -92,6 +92,25 @@ describe('snapshots', () => {
     assert.notEqual((await vms.snapshot(id)).id, first.id);
   });
 
+  it('count from the moment they are asked for, and no longer when they fail', async () => {
+    await reopen({ quotas: { maxSnapshots: 3, tenant: { ...ampleQuotas.tenant, maxSnapshots: 1 } } });
+    const tenants = ['a', 'a', 'b', '', '', ''];
+    const ids: string[] = [];
+    for (const tenant of tenants) ids.push((await vms.create({ ...small, tenant })).id);
+    const takeAll = () => Promise.allSettled(ids.map((id) => vms.snapshot(id)));
+    host.failing.add('capture');
+    await takeAll();
+    host.failing.clear();
+    const outcomes = await takeAll();
+    assert.deepEqual(
+      outcomes.map((outcome) =>
+        outcome.status === 'fulfilled' ? 'taken' : outcome.reason.message.match(/[\w.]+=\d/)?.[0],
+      ),
+      ['taken', 'tenant.maxSnapshots=1', 'taken', 'taken', 'maxSnapshots=3', 'maxSnapshots=3'],
+    );
+    assert.equal(vms.snapshots().length, 3);
+  });
+
   it('are refused where there is no space for the memory beside what is left alone', async () => {
     const memoryMiB = 4096;
     await reopen({ quotas: { maxMemoryMiBPerVm: memoryMiB } });

@@ -29,6 +29,8 @@ export class Snapshots {
   readonly #operations: Operations;
   readonly #merging: Pick<Merging, 'now' | 'want'>;
   readonly #byId = new Map<string, StoredSnapshot>();
+  /** Clients' snapshots that are being made: they count as if they were there. */
+  readonly #underWay = new Set<Pick<StoredSnapshot, 'tenant'>>();
   /** How many VMs are being made from a snapshot right now. */
   readonly #held = new Map<string, number>();
 
@@ -76,7 +78,7 @@ export class Snapshots {
     const { deps, records } = this.#operations;
     if (!isCapturable(vm))
       throw new BerthError('unsupported', { feature: 'A snapshot of a VM with devices of its own' });
-    if (purpose.role === 'user') checkSnapshots(this.list(), vm.tenant, deps.settings.quotas);
+    using _ = purpose.role === 'user' ? this.#claim(vm.tenant) : null;
     const layers = async () => (await layerNames(deps.layout.dir(vm.id))).length;
     // Merging in the background has not kept up.
     if ((await layers()) > longestUnmerged) await this.#merging.now(vm);
@@ -125,6 +127,18 @@ export class Snapshots {
     this.#byId.set(id, snapshot);
     if (purpose.role === 'user') records.emit('snapshot.created', vm, id);
     return snapshot;
+  }
+
+  /** Counts a snapshot of a client's until it is let go, as it is when it is there, or failed. Throws `quota_exceeded`. */
+  #claim(tenant: string): Disposable {
+    checkSnapshots([...this.list(), ...this.#underWay], tenant, this.#operations.deps.settings.quotas);
+    const claim = { tenant };
+    this.#underWay.add(claim);
+    return {
+      [Symbol.dispose]: () => {
+        this.#underWay.delete(claim);
+      },
+    };
   }
 
   /**

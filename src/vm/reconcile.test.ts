@@ -7,6 +7,7 @@ import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
 import { small, smallShape } from './testing/fake-fixtures.ts';
 import type { FakeHost } from './testing/fake-host.ts';
+import { sparesOf } from './testing/spares.ts';
 
 const more = Number.MAX_SAFE_INTEGER;
 
@@ -119,18 +120,16 @@ describe('a daemon that runs', () => {
   it('does not wait for a hidden VM that cannot be removed', async () => {
     await vms.warm(smallShape);
     await reopen({ settings: { spares: { waiting: 1, ready: 0 } } });
-    const spares = () => host.db.all<{ id: string }>("SELECT id FROM vms WHERE hidden = 1 AND state = 'paused'");
-    await until('a spare stands by', () => spares().length > 0);
-    const [spare] = spares();
+    const [spare = ''] = await sparesOf(host, 1);
     const hanging = Promise.withResolvers<void>();
     let tries = 0;
     host.onCall = (name, of) => {
-      if (name !== 'destroy' || of !== spare?.id) return;
+      if (name !== 'destroy' || of !== spare) return;
       if (++tries > 1) return hanging.promise;
       throw new Error('it is not the time');
     };
     try {
-      host.end(spare!.id, 'crashed');
+      host.end(spare, 'crashed');
       await until('it is tried again', () => tries > 1);
       host.processes.set(id, 'paused');
       await becomes('paused', /found paused/);

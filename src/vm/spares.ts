@@ -104,8 +104,9 @@ export class Spares {
     try {
       vm = await this.#reservations.run(() => this.#rewrite(spare, template, request, operation));
     } catch (error) {
-      // The request was refused: the spare is as good as before, unless they all have been let go of meanwhile.
-      if (this.#closing || !this.#standsBy(spare)) await this.#remains.eraseInTurn(spare.id);
+      // The request was refused: the spare is as good as before, unless they all have been let go of meanwhile. One that
+      // ends from now on is told of when this turn is over.
+      if (this.#closing) await this.#remains.eraseInTurn(spare.id);
       else this.#spares.set(spare.id, spare);
       throw error;
     }

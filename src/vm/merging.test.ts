@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand } from '../common/command.ts';
+import { until } from '../common/testing/until.ts';
+import type { VmSettings } from './context.ts';
 import { layerNames, readChain } from './disk-chain.ts';
 import { VmLayout } from './layout.ts';
-import type { CreateVm } from './request.ts';
-import { Vms } from './service.ts';
-import { FakeHost } from './testing/fake-host.ts';
+import type { Vms } from './service.ts';
+import { daemonPerTest } from './testing/fake-daemon.ts';
+import { small } from './testing/fake-fixtures.ts';
+import type { FakeHost } from './testing/fake-host.ts';
 
-const small: CreateVm = { cpus: 1, memoryMiB: 64, diskMiB: 8, egress: { outbound: false, allow: [] } };
+/** Its disk holds a mark of each of forty generations. */
+const marked = { ...small, diskMiB: 8 };
 /** Layers above which they are merged, and of which a snapshot is refused; see `disk.merge_layers` and `maxLayers`. */
 const [merged, most] = [8, 32];
 
@@ -18,28 +22,20 @@ describe('disk layers', () => {
   let vms: Vms;
   let layout: VmLayout;
 
-  beforeEach(async () => {
-    host = await FakeHost.create();
-    layout = new VmLayout(host.home);
-    await open();
-  });
-  afterEach(async () => {
-    await vms.close();
-    await host.remove();
-  });
-
-  async function open(layers = { merged, quietMs: 1 }): Promise<void> {
-    vms = await Vms.open(host.dependencies({ maxSnapshots: 100 }, { layers }));
-  }
+  const options = (settings: Partial<VmSettings>) => ({ quotas: { maxSnapshots: 100 }, settings });
+  const usual = options({ layers: { merged, quietMs: 1 } });
+  const reopen = daemonPerTest(
+    (daemon) => {
+      ({ host, vms } = daemon);
+      layout = new VmLayout(host.home);
+    },
+    () => usual,
+  );
   const layersOf = async (id: string) => (await layerNames(layout.dir(id))).length;
-  const isShort = async (id: string) => {
-    while ((await layersOf(id)) > merged) await sleep(5);
-  };
+  const untilShort = (id: string) => until('its layers are merged', async () => (await layersOf(id)) <= merged);
   const journal = () => host.db.all<{ kind: string }>('SELECT kind FROM operations').map(({ kind }) => kind);
   const merges = () => host.calls.filter(({ name }) => name === 'mergeLayers').length;
-  const merging = async (count = 1) => {
-    while (merges() < count) await sleep(1);
-  };
+  const untilMerging = (count = 1) => until(`merge ${count} begins`, () => merges() >= count);
 
   /** Writes, in a VM's newest layer, what tells a generation from the others; at least one place is written over by the next. */
   async function mark(id: string, generation: number): Promise<void> {
@@ -62,13 +58,13 @@ describe('disk layers', () => {
   }
 
   it('of one VM are merged, however many snapshots are taken of it', async () => {
-    const { id } = await vms.create(small);
+    const { id } = await vms.create(marked);
     for (let generation = 1; generation <= 40; generation++) {
       await mark(id, generation);
       await vms.snapshot(id);
       assert.ok((await layersOf(id)) <= most);
       // Hours are between them.
-      if (generation % 4 === 0) await isShort(id);
+      if (generation % 4 === 0) await untilShort(id);
     }
     assert.ok((await layersOf(id)) <= merged);
     await vms.stop(id, { force: true });
@@ -77,29 +73,28 @@ describe('disk layers', () => {
   });
 
   it('of clones of clones are merged, for forty generations, with what each of them wrote', async () => {
-    let vm = await vms.create(small);
+    let vm = await vms.create(marked);
     const snapshots: string[] = [];
     for (let generation = 1; generation <= 40; generation++) {
       await mark(vm.id, generation);
       const { id } = await vms.snapshot(vm.id);
       snapshots.push(id);
       await vms.remove(vm.id);
-      vm = await vms.create({ ...small, snapshotId: id });
-      await isShort(vm.id);
+      vm = await vms.create({ ...marked, snapshotId: id });
+      await untilShort(vm.id);
     }
     await vms.stop(vm.id, { force: true });
     await assertMarked(vm.id, 40);
     // Older ones have what they were taken with.
     for (const generation of [1, 9, 10, 25]) {
-      const { id } = await vms.create({ ...small, snapshotId: snapshots[generation - 1]!, start: false });
+      const { id } = await vms.create({ ...marked, snapshotId: snapshots[generation - 1]!, start: false });
       await assertMarked(id, generation);
     }
   });
 
   it('of which more come than merging in the background gets done are merged before the next snapshot', async () => {
-    await vms.close();
-    await open({ merged, quietMs: 3_600_000 });
-    const { id } = await vms.create(small);
+    await reopen(options({ layers: { merged, quietMs: 3_600_000 } }));
+    const { id } = await vms.create(marked);
     for (let generation = 1; generation <= 40; generation++) {
       await mark(id, generation);
       await vms.snapshot(id);
@@ -119,7 +114,7 @@ describe('disk layers', () => {
     assert.deepEqual([vms.get(id).state, await layersOf(id), journal()], ['running', most + 1, []]);
     host.failing.clear();
     await vms.snapshot(id);
-    await isShort(id);
+    await untilShort(id);
   });
 
   it('are not merged where there is no space for them, and the VM runs on', async () => {
@@ -128,8 +123,7 @@ describe('disk layers', () => {
     for (let count = 1; count <= merged; count++) await vms.snapshot(id);
     host.reserveMiB = 2 ** 40;
     // Noticed when it is taken up again.
-    await vms.close();
-    await open();
+    await reopen();
     await sleep(50);
     assert.deepEqual([vms.get(id).state, await layersOf(id), merges()], ['running', merged + 1, 0]);
   });
@@ -139,20 +133,20 @@ describe('disk layers', () => {
     host.waiting.set('mergeLayers', never.promise);
     const { id } = await vms.create(small);
     for (let count = 1; count <= merged; count++) await vms.snapshot(id);
-    await merging();
+    await untilMerging();
     const begun = merges();
     await vms.pause(id);
     await vms.resume(id);
     await vms.snapshot(id);
-    await merging(begun + 1);
+    await untilMerging(begun + 1);
     assert.deepEqual(journal(), ['merge']);
     await vms.stop(id, { force: true });
     assert.deepEqual([await layersOf(id), journal()], [merged + 2, []]);
     await vms.start(id);
-    await merging(begun + 2);
+    await untilMerging(begun + 2);
     host.waiting.clear();
     await vms.reboot(id, { force: true });
-    await isShort(id);
+    await untilShort(id);
     await vms.remove(id);
     assert.deepEqual(await readdir(layout.vmsRoot), []);
   });
@@ -162,12 +156,12 @@ describe('disk layers', () => {
     host.waiting.set('mergeLayers', never.promise);
     const { id } = await vms.create(small);
     for (let count = 1; count <= merged; count++) await vms.snapshot(id);
-    await merging();
+    await untilMerging();
     await vms.close();
     assert.deepEqual([await layersOf(id), journal()], [merged + 1, []]);
     host.waiting.clear();
-    await open();
-    await isShort(id);
+    await reopen();
+    await untilShort(id);
   });
 
   it('that were merged, and are still there, go when the next daemon settles it', async () => {
@@ -179,27 +173,43 @@ describe('disk layers', () => {
     const rebase = ['rebase', '-f', 'qcow2', '-b', 'base.ext4', '-F', 'raw', newest!];
     await runCommand('qemu-img', rebase, { cwd: layout.dir(id) });
     await host.dependencies().store.begin(vms.get(id), { vmId: id, kind: 'merge', detail: {}, startedAt: '' });
-    await open();
+    await reopen();
     assert.deepEqual([vms.get(id).state, await layerNames(layout.dir(id)), journal()], ['running', [newest], []]);
     await assertMarked(id, 1);
   });
 
-  it("of VMs that stand still are not merged until they run, and a VM's record is not touched by it", async () => {
-    await vms.close();
-    await open({ merged: 100, quietMs: 1 });
-    const { id } = await vms.create(small);
-    for (let count = 1; count <= merged; count++) await vms.snapshot(id);
-    const paused = await vms.pause(id);
-    await vms.close();
-    await open();
-    await sleep(50);
-    assert.equal(merges(), 0);
-    assert.deepEqual(vms.get(id), paused);
-    const resumed = await vms.resume(id);
-    await vms.close();
-    await open();
-    await isShort(id);
-    await vms.close();
-    assert.deepEqual(vms.get(id), resumed);
-  });
+  const stills: Readonly<Record<string, { still: (id: string) => unknown; goOn: (id: string) => Promise<unknown> }>> = {
+    'are paused': { still: (id) => vms.pause(id), goOn: (id) => vms.resume(id) },
+    'are parked': { still: (id) => vms.park(id), goOn: (id) => vms.guest(id).sync() },
+    'the engine holds': {
+      still: (id) => {
+        host.change(id, 'stalled');
+        return until('it is seen', () => vms.get(id).state === 'paused');
+      },
+      goOn: (id) => vms.resume(id),
+    },
+  };
+  for (const [which, { still, goOn }] of Object.entries(stills))
+    it(`of VMs that ${which} are not merged until they run, and a VM's record is not touched by it`, async () => {
+      // Nothing lets them go on meanwhile.
+      const reconcileIntervalMs = 3_600_000;
+      const [never, soon] = [100, 2].map((merged) => options({ layers: { merged, quietMs: 1 }, reconcileIntervalMs }));
+      await reopen(never);
+      const { id } = await vms.create(small);
+      for (let count = 1; count <= 2; count++) await vms.snapshot(id);
+      await still(id);
+      const held = vms.get(id);
+      await reopen(soon);
+      // Its turn comes after the first one's.
+      const other = await vms.create(small);
+      for (let count = 1; count <= 2; count++) await vms.snapshot(other.id);
+      await until('the other one is merged', async () => (await layersOf(other.id)) <= 2);
+      assert.deepEqual([await layersOf(id), vms.get(id)], [3, held]);
+      await goOn(id);
+      const running = vms.get(id);
+      await reopen(soon);
+      await until('it is merged', async () => (await layersOf(id)) <= 2);
+      await vms.close();
+      assert.deepEqual(vms.get(id), running);
+    });
 });

@@ -13,6 +13,9 @@ const backgroundBytesPerSecond = 128 * bytesPerMiB;
 /** Longest time, ms, that a caller waits for a merge. */
 const nowMs = 60_000;
 
+/** What became of an attempt, whether it merged anything or not. */
+type Outcome = 'over' | 'cut short';
+
 /**
  * Keeps the chains of layers short that disks of running VMs are made of: one merge at a time, in the VM's turn, which it
  * leaves as soon as there is anything else to be done with the VM. Then it is tried again; what was copied needs no copying.
@@ -61,7 +64,7 @@ export class Merging {
         if (signal.aborted) break;
         this.#wanted.delete(id);
         try {
-          if (await this.#isCutShort(id)) this.#wanted.add(id);
+          if ((await this.#mergeInTurn(id)) === 'cut short') this.#wanted.add(id);
         } catch (error) {
           log.error({ err: error, vm: id }, 'the disk layers of a VM could not be looked at');
         }
@@ -70,17 +73,16 @@ export class Merging {
     this.#isWorking = false;
   }
 
-  /** Merges a VM's layers when its turn comes. True when something else came first, and it is to be tried again. */
-  async #isCutShort(id: string): Promise<boolean> {
-    if (!(await this.#isLong(id))) return false;
+  /** Merges a VM's layers when its turn comes, if there are too many. Cut short when something else came first: it is to be tried again. */
+  async #mergeInTurn(id: string): Promise<Outcome> {
+    if (!(await this.#isLong(id))) return 'over';
     return this.#serial.runYielding(id, async (wanted) => {
-      const { live, records } = this.#operations;
-      const vm = records.find(id);
-      // One that is held, by whomever, is looked at again after its next start or snapshot.
-      if (vm?.state !== 'running' || vm.parked || live.get(id)?.isStalled !== false) return false;
-      if (wanted.aborted) return true;
+      const vm = this.#operations.records.find(id);
+      // One that stands still is looked at again after its next start or snapshot. One that the engine holds is paused.
+      if (vm?.state !== 'running' || vm.parked) return 'over';
+      if (wanted.aborted) return 'cut short';
       const signal = AbortSignal.any([wanted, this.#closing.signal]);
-      return (await this.#attempt(vm, signal, backgroundBytesPerSecond)) === 'cut short';
+      return this.#attempt(vm, signal, backgroundBytesPerSecond);
     });
   }
 
@@ -95,7 +97,7 @@ export class Merging {
     }
   }
 
-  async #attempt(vm: Vm, signal: AbortSignal, bytesPerSecond: number | null): Promise<'over' | 'cut short'> {
+  async #attempt(vm: Vm, signal: AbortSignal, bytesPerSecond: number | null): Promise<Outcome> {
     const { log } = this.#operations.deps;
     try {
       await this.#merge(vm, signal, bytesPerSecond);

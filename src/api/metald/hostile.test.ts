@@ -172,11 +172,11 @@ describe('the same call fifty times at once', () => {
       const replies = await Promise.all(Array.from({ length: 50 }, () => busy.call(name, body)));
       return replies.map(({ json }) => json.code ?? 'ok').sort();
     };
-    const once = (code: string) => [...Array(49).fill(code), 'ok'].sort();
-    assert.deepEqual(await fifty('CreateVm', { vm_id: 'v', config: smallConfig }), once('already_exists'));
-    assert.deepEqual(await fifty('BootVm', { vm_id: 'v' }), once('failed_precondition'));
-    assert.deepEqual(await fifty('ShutdownVm', { vm_id: 'v' }), once('failed_precondition'));
-    assert.deepEqual(await fifty('DeleteVm', { vm_id: 'v' }), once('not_found'));
+    const oneDone = (code: string) => [...Array(49).fill(code), 'ok'].sort();
+    assert.deepEqual(await fifty('CreateVm', { vm_id: 'v', config: smallConfig }), oneDone('already_exists'));
+    assert.deepEqual(await fifty('BootVm', { vm_id: 'v' }), oneDone('failed_precondition'));
+    assert.deepEqual(await fifty('ShutdownVm', { vm_id: 'v' }), oneDone('failed_precondition'));
+    assert.deepEqual(await fifty('DeleteVm', { vm_id: 'v' }), oneDone('not_found'));
   });
 });
 

@@ -9,12 +9,13 @@ import type { WireRequest, WireResponse } from './server.ts';
 /** Requests of one connection at a time: pipelined by HTTP/1.1, or streams of HTTP/2. */
 export const maxInFlight = 32;
 
-interface Reply {
+/** A request and its reply, until the reply is gone. */
+interface Exchange {
   readonly request: WireRequest;
   readonly response: WireResponse;
-  /** When it came, ms of a clock that never goes back. */
+  /** When the request came, ms of a clock that never goes back. */
   readonly since: number;
-  /** When it was first seen written and not gone, ms of a clock that never goes back. */
+  /** When the reply was first seen written and not gone, ms of a clock that never goes back. */
   writtenAt: number | null;
 }
 
@@ -30,7 +31,7 @@ export interface InFlightLimits {
  * held in memory until then. (Requests of HTTP/1.1 that do not end are cut by Node.)
  */
 export class InFlight {
-  readonly #replies = new Set<Reply>();
+  readonly #exchanges = new Set<Exchange>();
   readonly #ofConnection = new WeakMap<object, number>();
   readonly #limits: InFlightLimits;
   readonly #timer: NodeJS.Timeout;
@@ -51,10 +52,10 @@ export class InFlight {
       return false;
     }
     if (isHttp1) this.#ofConnection.set(socket, count + 1);
-    const reply: Reply = { request, response, since: performance.now(), writtenAt: null };
-    this.#replies.add(reply);
+    const exchange: Exchange = { request, response, since: performance.now(), writtenAt: null };
+    this.#exchanges.add(exchange);
     response.once('close', () => {
-      this.#replies.delete(reply);
+      this.#exchanges.delete(exchange);
       if (isHttp1) this.#ofConnection.set(socket, (this.#ofConnection.get(socket) ?? 1) - 1);
     });
     return true;
@@ -67,12 +68,12 @@ export class InFlight {
   #cutStuck(): void {
     const now = performance.now();
     const { requestTimeoutMs, drainTimeoutMs } = this.#limits;
-    for (const reply of this.#replies) {
-      if (!reply.request.complete && now - reply.since >= requestTimeoutMs) endStream(reply.request);
+    for (const exchange of this.#exchanges) {
+      if (!exchange.request.complete && now - exchange.since >= requestTimeoutMs) endStream(exchange.request);
       // A reply of HTTP/1.1 has no socket before its turn: those before it may take their time.
-      if (!reply.response.writableEnded || !reply.response.socket) continue;
-      reply.writtenAt ??= now;
-      if (now - reply.writtenAt >= drainTimeoutMs) cut(reply.request);
+      if (!exchange.response.writableEnded || !exchange.response.socket) continue;
+      exchange.writtenAt ??= now;
+      if (now - exchange.writtenAt >= drainTimeoutMs) cut(exchange.request);
     }
   }
 }

@@ -147,12 +147,15 @@ describe('exec in a fake guest', () => {
   });
 });
 
-for (const { what, change, status, message } of [
-  { what: 'is being removed', change: 'removing', status: 404, message: 'VM not there' },
-  { what: 'is gone', change: 'gone', status: 404, message: 'VM not there' },
-  { what: 'is there', change: 'stopping', status: 502, message: 'The connection' },
+for (const { code, what, change, status, message } of [
+  { code: 'guest_interrupted', what: 'is being removed', change: 'removing', status: 404, message: 'VM not there' },
+  { code: 'guest_interrupted', what: 'is gone', change: 'gone', status: 404, message: 'VM not there' },
+  { code: 'guest_interrupted', what: 'is there', change: 'stopping', status: 502, message: 'The connection' },
+  { code: 'guest_unavailable', what: 'is being removed', change: 'removing', status: 404, message: 'VM not there' },
+  { code: 'guest_unavailable', what: 'is gone', change: 'gone', status: 404, message: 'VM not there' },
+  { code: 'guest_unavailable', what: 'is there', change: 'stopping', status: 503, message: 'The guest does' },
 ] as const) {
-  test(`a command that was interrupted is told ${status} where its VM ${what}`, async () => {
+  test(`a command that ended with ${code} is told ${status} where its VM ${what}`, async () => {
     await using api = await createTestApi();
     for (const [method, path, body] of [
       ['POST', 'exec', { cmd: 'sleep 60' }],
@@ -164,7 +167,7 @@ for (const { what, change, status, message } of [
       const interrupt = () => {
         if (change === 'gone') void api.vms.remove(id);
         else api.vms.force(id, { state: change });
-        return { failure: new BerthError('guest_interrupted') };
+        return { failure: new BerthError(code) };
       };
       api.vms.fakeGuest.onExec = interrupt;
       api.vms.fakeGuest.onDownload = async () => Promise.reject(interrupt().failure);

@@ -73,7 +73,10 @@ export class Merging {
     this.#isWorking = false;
   }
 
-  /** Merges a VM's layers when its turn comes, if there are too many. Cut short when something else came first: it is to be tried again. */
+  /**
+   * Merges a VM's layers when its turn comes, if there are too many. Cut short when something else came first: it is to be
+   * tried again.
+   */
   async #mergeInTurn(id: string): Promise<Outcome> {
     if (!(await this.#isLong(id))) return 'over';
     return this.#serial.runYielding(id, async (wanted) => {

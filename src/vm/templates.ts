@@ -96,7 +96,8 @@ export class Templates {
 
   /** Removes those of images that are gone; returns them. One that a VM is being made of goes the next time. */
   async discardOrphans(): Promise<readonly StoredSnapshot[]> {
-    const orphans = this.#all().filter((template) => this.#isOrphan(template));
+    const { images } = this.#operations.deps;
+    const orphans = this.#all().filter(({ imageId }) => imageId === null || images.find(imageId) === null);
     for (const template of orphans) await this.discard(template);
     return orphans;
   }
@@ -124,17 +125,11 @@ export class Templates {
 
   /** Whether it is worth finding out the key. */
   #mayHave({ cpus, memoryMiB }: TemplateShape): boolean {
-    return this.#snapshots
-      .all()
-      .some((one) => one.role === 'template' && one.cpus === cpus && one.memoryMiB === memoryMiB);
+    return this.#all().some((one) => one.cpus === cpus && one.memoryMiB === memoryMiB);
   }
 
   #all(): StoredSnapshot[] {
     return this.#snapshots.all().filter(({ role }) => role === 'template');
-  }
-
-  #isOrphan({ imageId }: StoredSnapshot): boolean {
-    return imageId === null || this.#operations.deps.images.find(imageId) === null;
   }
 
   #byKey(key: string): StoredSnapshot | null {
@@ -224,13 +219,13 @@ export class Templates {
     await exec?.exit.catch(() => {});
   }
 
-  /** Removes older templates of the same shape and those of images that are gone, then the least recently used ones that the budget does not hold. */
+  /** Removes older templates of the same shape, then the least recently used ones that the budget does not hold. */
   async #sweep(newest: StoredSnapshot, { imageId, cpus, memoryMiB }: TemplateShape): Promise<void> {
     const others = this.#all()
       .filter(({ id }) => id !== newest.id && !this.#snapshots.isHeld(id))
       .sort((a, b) => lastUse(a).localeCompare(lastUse(b)));
     const isReplaced = (old: StoredSnapshot) =>
-      (old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB) || this.#isOrphan(old);
+      old.imageId === imageId && old.cpus === cpus && old.memoryMiB === memoryMiB;
     let bytes = others.reduce((sum, other) => sum + other.bytes, newest.bytes);
     for (const other of [...others.filter(isReplaced), ...others.filter((other) => !isReplaced(other))]) {
       if (!isReplaced(other) && bytes <= this.#operations.deps.settings.templates.budgetBytes) return;

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { connect, type Socket } from 'node:net';
 
 export interface RawCall {
   /** The only status that is an answer; default 200. */
@@ -10,15 +9,15 @@ export interface RawCall {
 }
 
 /**
- * HTTP/1.1 on one connection, one request after another, with hardly anything done per request: for servers at the other end
- * of whatever carries bytes. Replies must have a Content-Length.
+ * HTTP/1.1 on one connection, one request after another, with hardly anything done per request. Replies must have a
+ * Content-Length.
  */
 export class RawHttp {
-  readonly #stream: Duplex;
+  readonly #stream: Socket;
   #received = Buffer.alloc(0);
   #settle: { status: number; resolve: (body: string) => void; reject: (error: Error) => void } | null = null;
 
-  constructor(stream: Duplex) {
+  private constructor(stream: Socket) {
     this.#stream = stream;
     stream.on('data', (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
@@ -35,17 +34,12 @@ export class RawHttp {
     return new RawHttp(socket);
   }
 
-  /** @returns the body of a reply with status 200 */
-  post(path: string, body: string): Promise<string> {
-    return this.call('POST', path, { body });
-  }
-
   /** @returns the body of a reply that has the status */
   call(method: string, path: string, { status = 200, headers = {}, body = '' }: RawCall = {}): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     this.#settle = { status, resolve, reject };
     const lines = Object.entries({
-      Host: 'vm',
+      Host: 'localhost',
       ...(body === '' ? {} : { 'content-type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
       ...headers,
     }).map(([name, value]) => `${name}: ${value}\r\n`);

@@ -175,6 +175,19 @@ describe('VM service when things fail', () => {
     await until('it starts again', () => starts() === 7 && vms.get(id).state === 'running');
   });
 
+  it('starts no guest again that restarts while the daemon ends', async () => {
+    const { id } = await vms.create(small);
+    const called = (call: string) => host.calls.filter(({ name }) => name === call).length;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.waiting.set('destroy', promise);
+    host.end(id, 'reset');
+    await until('what is left of it is taken down', () => called('destroy') === 1);
+    const closed = vms.close();
+    resolve();
+    await closed;
+    assert.deepEqual([called('start'), vms.get(id).state], [1, 'stopped']);
+  });
+
   describe('with VMs of tenants', () => {
     it('holds each to its quota', async () => {
       const tenant = { maxVms: 1, maxSnapshots: 1, totalCpus: 1, totalMemoryMiB: 64, totalDiskMiB: 10 };

@@ -65,7 +65,11 @@ export async function openHost(config: Config, announce: (line: string) => void,
   // VMs have links to what they need of a snapshot.
   await mkdir(layout.snapshotsRoot, { recursive: true });
   await chmod(layout.snapshotsRoot, 0o700);
-  const db = openDatabase(join(home, 'berth.db'));
+  const db = openDatabase(join(home, 'berth.db'), (error) => {
+    // VMs run on. Whoever starts the daemon again finds out what the disk has; this one cannot.
+    log.fatal({ err: error }, 'the disk did not take what was written to the database');
+    process.exit(1);
+  });
   stack.defer(() => db.close());
   let vms: Vms | null = null;
   const images = await openImages(config, db, {

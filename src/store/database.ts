@@ -23,13 +23,19 @@ export class Database implements Reader {
   readonly #statements: Statements;
   readonly #queue: CommitQueue;
   readonly #log: LogSync;
+  readonly #onLost: (error: unknown) => void;
+  #isLost = false;
 
-  /** @param log its write-ahead log */
-  constructor(connection: DatabaseSync, log: LogSync) {
+  /**
+   * @param log its write-ahead log
+   * @param onLost as in {@link openDatabase}
+   */
+  constructor(connection: DatabaseSync, log: LogSync, onLost: (error: unknown) => void) {
     this.#connection = connection;
     this.#log = log;
     this.#statements = new Statements(connection);
-    this.#queue = new CommitQueue(connection, () => log.sync());
+    this.#queue = new CommitQueue(connection, () => this.#sync());
+    this.#onLost = onLost;
   }
 
   all<Row>(sql: string, ...values: readonly SqlValue[]): Row[] {
@@ -43,11 +49,26 @@ export class Database implements Reader {
   /**
    * Makes a change, all of it or nothing. Resolves once it is committed: `durable`, so that it outlives a loss of power;
    * `relaxed`, so that it outlives the process and the next durable change makes it last. Changes that are asked for at the
-   * same time share one commit, none of which sees another fail, and one wait for the disk, which nothing else waits for. `change` must do nothing but read and write here: it may be
-   * called again, after what it wrote was taken back.
+   * same time share one commit, none of which sees another fail, and one wait for the disk, which nothing else waits for.
+   * `change` must do nothing but read and write here: it may be called again, after what it wrote was taken back.
    */
   write<T>(change: (writer: Writer) => T, durability: Durability = 'durable'): Promise<T> {
     return this.#queue.add(() => change(this.#statements), durability);
+  }
+
+  /** Makes what was committed so far durable, for nobody who waits. */
+  settleSoon(): void {
+    this.#sync().catch(() => {});
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      await this.#log.sync();
+    } catch (error) {
+      if (!this.#isLost) this.#onLost(error);
+      this.#isLost = true;
+      throw error;
+    }
   }
 
   /** Commits what waits and closes the connection. */
@@ -96,21 +117,27 @@ class Statements implements Writer {
 /** What SQLite may keep of the file in memory, KiB; it takes what it reads. */
 const cacheKiB = 8192;
 
-/** Opens (or creates, readable by its owner only) and migrates the database at `path`. */
-export function openDatabase(path: string): Database {
+/**
+ * Opens (or creates, readable by its owner only) and migrates the database at `path`.
+ * @param onLost told, once, that the disk did not take what was committed. From then on this process does not know what the
+ *   database holds after a loss of power, and no change is reported as durable.
+ */
+export function openDatabase(path: string, onLost: (error: unknown) => void = () => {}): Database {
   // SQLite would make the file readable by all, and gives its log the same rights.
   closeSync(openSync(path, 'a', 0o600));
   const connection = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5000 });
+  let log: LogSync;
   try {
     // Commits are on the disk once the log is, see LogSync; SQLite sees to it before it lets go of the log.
     connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -${cacheKiB};`);
     migrate(connection);
     takeSpace(connection);
+    log = new LogSync(`${path}-wal`);
   } catch (error) {
     connection.close();
     throw error;
   }
-  return new Database(connection, new LogSync(`${path}-wal`));
+  return new Database(connection, log, onLost);
 }
 
 /** Bytes that the database and its log are made large enough for. */

@@ -126,6 +126,13 @@ export class VmStore {
     );
   }
 
+  /** Durably takes {@link keep} back: before the files go. */
+  async forsake(id: string): Promise<void> {
+    await this.#db.write((writer) =>
+      writer.run("UPDATE operations SET detail = json_remove(detail, '$.wholeSince') WHERE vm_id = ?", id),
+    );
+  }
+
   /** Resolves when everything that was written so far outlives a loss of power. */
   async settled(): Promise<void> {
     await this.#db.write(() => {});
@@ -133,13 +140,14 @@ export class VmStore {
 
   /**
    * The outcome: the new row, and the journal entry gone. `relaxed` where the entry, should it come back after a loss of
-   * power, leads to what the VM would be then.
+   * power, leads to what the VM would be then; it is durable soon all the same.
    */
   async finish(vm: Vm, durability: Durability = 'durable'): Promise<void> {
     await this.#db.write((writer) => {
       updateVm(writer, vm);
       writer.run('DELETE FROM operations WHERE vm_id = ?', vm.id);
     }, durability);
+    if (durability === 'relaxed') this.#db.settleSoon();
   }
 
   async update(vm: Vm): Promise<void> {

@@ -1,5 +1,5 @@
+import { rm } from 'node:fs/promises';
 import type { Pending, Serial } from '../common/concurrency.ts';
-import { exists } from '../common/files.ts';
 import type { EngineExit } from '../engine/engine.ts';
 import type { Operation } from '../store/vm-store.ts';
 import type { StopOptions } from './api.ts';
@@ -58,8 +58,12 @@ export class Power {
 
   async start(vm: Vm): Promise<Vm> {
     const { layout, settings } = this.#operations.deps;
-    const isNew = vm.state === 'created' && !(await exists(layout.manifest(vm.id)));
-    if (isNew) await checkSpace(layout.home, settings.diskReserveMiB);
+    const isNew = vm.state === 'created' && vm.snapshotId === null;
+    if (isNew) {
+      await checkSpace(layout.home, settings.diskReserveMiB);
+      // Left of a start of which a host that went down has forgotten everything else.
+      await rm(layout.dir(vm.id), { recursive: true, force: true });
+    }
     const operation = journalEntry(vm.id, 'start', isNew ? buildDetail(null) : {});
     const starting = await this.reserve({ ...vm, state: 'starting', reason: null }, true, operation);
     try {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -175,6 +175,28 @@ describe('a VM whose start was cut off', () => {
       assert.deepEqual([vm?.state ?? 'gone', files], [name === 'create' ? 'gone' : 'created', []]);
     });
   }
+
+  it('is nothing that is kept once its files were to go, whatever becomes of the host', async () => {
+    host.onCall = async (name) => {
+      if (name === 'ready') await until('its files are whole', () => wholeSince() !== undefined);
+      if (name === 'ready' || name === 'destroy') throw new Error('it is a test');
+    };
+    await assert.rejects(vms.create(small));
+    assert.deepEqual([vms.list().map(({ state }) => state), wholeSince()], [['failed'], undefined]);
+    host.onCall = () => {};
+    host.hostBoot = 'second';
+    host.processes.clear();
+    await reopen();
+    assert.deepEqual([vms.list(), await readdir(join(host.home, 'vms')), journal()], [[], [], []]);
+  });
+
+  it('starts anew where the host has forgotten all but its files', async () => {
+    await vms.create({ ...small, id: 'one', start: false });
+    const dir = join(host.home, 'vms', 'one');
+    await mkdir(dir);
+    await writeFile(join(dir, 'manifest.json'), '');
+    assert.equal((await vms.start('one')).state, 'running');
+  });
 
   it('is whole from the beginning where it was kept ready', async () => {
     await reopen({ settings: { spares: { waiting: 1, ready: 0 } } });

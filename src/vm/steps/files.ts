@@ -43,7 +43,8 @@ export const directoryStep: Step<OperationContext> = {
       nameConsole(context),
     ]);
   },
-  async undo({ deps: { layout }, vm }) {
+  async undo({ deps: { layout, store }, vm }) {
+    await store.forsake(vm.id);
     await rm(layout.dir(vm.id), { recursive: true, force: true });
   },
 };

@@ -182,6 +182,23 @@ describe('spares', () => {
     await until('it is gone', async () => !(await files()).includes(spare!));
   });
 
+  it('that are chosen when the daemon ends go as the others, when the request is refused', async () => {
+    await withSpares({ waiting: 2, ready: 0 });
+    const [oldest = ''] = called('prepare');
+    const { promise, resolve } = Promise.withResolvers<void>();
+    host.onCall = (name, id) => (name === 'observe' && id === oldest ? promise : undefined);
+    // The look at it keeps its turn until the others are gone.
+    host.change(oldest, 'paused');
+    const refused = assert.rejects(vms.create({ ...small, diskMiB: 1e9 }), { code: 'invalid_argument' });
+    // Nothing tells that it is chosen.
+    await sleep(50);
+    const closed = vms.close();
+    await until('the other one is gone', () => host.processes.size === 1);
+    resolve();
+    await Promise.all([refused, closed]);
+    assert.deepEqual([await files(), host.processes.size], [[], 0]);
+  });
+
   it('whose process ends when they have been chosen are passed over', async () => {
     for (const spares of [
       { waiting: 1, ready: 0 },

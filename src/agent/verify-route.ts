@@ -1,4 +1,5 @@
-import { readBody, sendReply } from '../api/prpc/http.ts';
+import { readBody } from '../api/prpc/body.ts';
+import { sendReply } from '../api/prpc/http.ts';
 import { asciiJson } from '../api/prpc/json.ts';
 import type { Trust } from '../attest/verify/input.ts';
 import { verifyAttestation } from '../attest/verify/verify.ts';

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { runCommand } from '../../common/command.ts';
+import { until } from '../../common/testing/until.ts';
 import { ProcessTable, parseCommandLine, parseStat, processLabel, readStat } from './qemu-process.ts';
 import { vmFiles } from './vm-files.ts';
 
@@ -30,7 +35,7 @@ test('other command lines name none', () => {
 
 test('a command name with parentheses does not confuse the fields', () => {
   const rest = `S 1 77 77 0 -1 0 0 0 0 0 12 34 0 0 20 0 1 0 98765 0 0`;
-  const expected = { state: 'S', session: 77, cpuTicks: 46, startTime: '98765' };
+  const expected = { state: 'S', session: 77, cpuTicks: 46, threads: 1, startTime: '98765' };
   assert.deepEqual(parseStat(`42 (a) R 9 (b) ${rest}`), expected);
 });
 
@@ -88,6 +93,41 @@ test('a process that is no more has no state', async () => {
   await end(child);
   assert.equal(await readStat(child.pid as number), null);
 });
+
+test('a process whose first thread has ended lives on with the others, which hold its files', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'berth-process-'));
+  const program = join(dir, 'program');
+  await writeFile(`${program}.c`, firstThreadEnds);
+  await runCommand('gcc', ['-pthread', '-o', program, `${program}.c`]);
+  const child = spawn(program, ['-name', processLabel('vm', dir)], { detached: true, stdio: 'ignore' });
+  try {
+    const table = new ProcessTable();
+    await table.learn('vm', dir, child.pid as number);
+    const stat = async () => await readStat(child.pid as number);
+    await until('its first thread has ended', async () => (await stat())?.state === 'Z');
+    assert.equal((await table.find('vm', dir))?.pid, child.pid);
+    assert.equal(
+      await table.kill({ id: 'vm', dir, pid: child.pid as number, startTime: (await stat())!.startTime }, 5000),
+      true,
+    );
+    assert.equal(await table.find('vm', dir), null);
+  } finally {
+    await end(child);
+    await rm(dir, { recursive: true });
+  }
+});
+
+const firstThreadEnds = `
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void *wait_long(void *unused) { sleep(60); return unused; }
+int main(void) {
+  pthread_t thread;
+  pthread_create(&thread, 0, wait_long, 0);
+  syscall(SYS_exit, 0);
+}
+`;
 
 function sleeper(dir: string, detached: boolean): ChildProcess {
   return spawn('perl', ['-e', 'sleep 60', '--', '-name', processLabel('vm', dir)], { detached, stdio: 'ignore' });

@@ -36,7 +36,14 @@ export interface ProcessStat {
   readonly session: number;
   /** Clock ticks in user mode and in the kernel. */
   readonly cpuTicks: number;
+  /** Those that have not ended, a zombie's own among them. */
+  readonly threads: number;
   readonly startTime: string;
+}
+
+/** Whether nothing is left of a process but its exit status: as long as a thread is, so are its files and their locks. */
+function hasEnded({ state, threads }: ProcessStat): boolean {
+  return state === 'X' || (state === 'Z' && threads <= 1);
 }
 
 /** Reads /proc/<pid>/stat's text. The command's name may itself contain spaces and parentheses. */
@@ -46,6 +53,7 @@ export function parseStat(text: string): ProcessStat {
     state: fields[0] ?? '',
     session: Number(fields[3]),
     cpuTicks: Number(fields[11]) + Number(fields[12]),
+    threads: Number(fields[17]),
     startTime: fields[19] ?? '',
   };
 }
@@ -82,10 +90,10 @@ export class ProcessTable {
     return this.#next;
   }
 
-  /** True while this very process runs. A zombie is no longer alive. */
+  /** True while this very process runs. */
   async isAlive(process: VmProcess): Promise<boolean> {
     const stat = await readStat(process.pid);
-    return stat !== null && stat.startTime === process.startTime && stat.state !== 'Z' && stat.state !== 'X';
+    return stat !== null && stat.startTime === process.startTime && !hasEnded(stat);
   }
 
   /** Kills this very process; does nothing when it is gone. Resolves false when it still lives after `timeoutMs`. */
@@ -140,7 +148,7 @@ async function inspect(pid: number): Promise<VmProcess | null> {
   if (vm === null) return null;
   const stat = await readStat(pid);
   // The launcher's log writer has the same command line until it renames itself, but does not lead the session.
-  if (stat === null || stat.session !== pid || stat.state === 'Z') return null;
+  if (stat === null || stat.session !== pid || hasEnded(stat)) return null;
   return { ...vm, pid, startTime: stat.startTime };
 }
 

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { connect as connectHttp2, constants } from 'node:http2';
+import { json } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -76,6 +78,42 @@ describe('a binary message', () => {
     assert.equal(await codeOf('application/grpc-web+proto', framed(message)), 'ok');
     assert.equal(await codeOf('application/grpc-web', framed(packed, 1), { 'grpc-encoding': 'gzip' }), 'ok');
   });
+});
+
+describe('a message', () => {
+  const most = 256 * 1024;
+  const spaces = (size: number) => Buffer.from(`{}${' '.repeat(size - 2)}`);
+  /** One field that is not known. */
+  const field = (size: number) => {
+    const length = size - 5;
+    const head = [0xa2, 0x06, 0x80 | (length & 0x7f), 0x80 | ((length >> 7) & 0x7f), length >> 14];
+    return Buffer.concat([Buffer.from(head), Buffer.alloc(length)]);
+  };
+  for (const [type, message] of [
+    ['application/json', spaces],
+    ['application/proto', field],
+    ['application/grpc-web+proto', (size: number) => framed(field(size))],
+    ['application/grpc-web+json', (size: number) => framed(spaces(size))],
+  ] as const)
+    it(`of 256 KiB is taken, and none that is larger: ${type}`, async () => {
+      assert.equal(await codeOf(type, message(most)), 'ok');
+      assert.equal(await codeOf(type, message(most + 1)), 'resource_exhausted');
+    });
+
+  for (const [type, message] of [
+    ['application/json', spaces(300_000)],
+    ['application/proto', field(300_000)],
+  ] as const)
+    for (const ends of [true, false])
+      it(`that does not say how large it is, and ${ends ? 'ends' : 'does not end'}, is refused: ${type}`, async () => {
+        const headers = { authorization, 'content-type': type, 'transfer-encoding': 'chunked' };
+        const sender = request(`${api.url}${service}/ListVms`, { method: 'POST', headers });
+        sender.on('error', () => {}).write(message);
+        if (ends) sender.end();
+        const [response] = (await once(sender, 'response')) as [IncomingMessage];
+        assert.equal(((await json(response)) as { code?: string }).code, 'resource_exhausted');
+        sender.destroy();
+      });
 });
 
 describe('a message that is larger than it looks', () => {

@@ -150,8 +150,8 @@ export class VmStore {
     if (durability === 'relaxed') this.#db.settleSoon();
   }
 
-  async update(vm: Vm): Promise<void> {
-    await this.#db.write((writer) => updateVm(writer, vm));
+  async update(vm: Vm, durability: Durability = 'durable'): Promise<void> {
+    await this.#db.write((writer) => updateVm(writer, vm), durability);
   }
 
   /**

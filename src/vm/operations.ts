@@ -72,7 +72,7 @@ export class Operations {
   async observed(vm: Vm): Promise<Vm> {
     const next = changedNow(vm);
     try {
-      await this.deps.store.update(next);
+      await this.deps.store.update(next, 'relaxed');
     } catch (error) {
       this.deps.log.error({ err: error, vm: vm.id }, 'what was seen of a VM could not be written');
     }

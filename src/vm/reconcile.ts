@@ -156,13 +156,16 @@ export class Reconciler {
       if (this.#lost.has(id)) await this.#onLost(vm);
       return;
     }
-    live.setStalled(id, seen === 'stalled');
+    if (seen !== 'stalled') live.setStalled(id, false);
     if (isWoken(vm, seen)) await this.#parking.wake(id);
     const { state, reason } = observedRecord(vm, seen, this.#unplugged.has(id));
-    if (state === vm.state && reason === vm.reason) return;
-    deps.log.warn({ vm: id, state, reason }, 'a VM is not as it was left');
-    await this.#operations.observed({ ...vm, state, reason });
-    if (state !== vm.state) records.emit(state === 'paused' ? 'vm.paused' : 'vm.resumed', vm);
+    if (state !== vm.state || reason !== vm.reason) {
+      deps.log.warn({ vm: id, state, reason }, 'a VM is not as it was left');
+      await this.#operations.observed({ ...vm, state, reason });
+      if (state !== vm.state) records.emit(state === 'paused' ? 'vm.paused' : 'vm.resumed', vm);
+    }
+    // Whoever's call ends for that finds a record which says why.
+    if (seen === 'stalled') live.setStalled(id, true);
   }
 
   async #releaseStalled(): Promise<void> {

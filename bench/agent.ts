@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +8,7 @@ import { bundleAgent } from '../scripts/bundle-agent.mjs';
 import { agentFiles, inDirectory } from '../src/agent/testing/agent-files.ts';
 import { AgentVm, type VmProgram } from '../src/agent/testing/vm.ts';
 import { exists } from '../src/common/files.ts';
+import { RawHttp } from './raw-http.ts';
 import { quantity, type Row, times } from './report.ts';
 
 const starts = 7;
@@ -89,39 +90,31 @@ interface CallTimes {
 }
 
 /**
- * Milliseconds of calls in turns, each on a connection that stays, by a client beside the agent: through the host's channel to
- * the VM the way there and back would be measured along.
+ * Milliseconds of calls in turns, each on a connection that stays. The caller is outside, at the other end of the guest
+ * channel: a client in the VM would share its one emulated processor, and be measured along.
  */
 async function timeCalls(vm: AgentVm): Promise<CallTimes> {
   const listening = '/run/floor.sock';
   await vm.start(['node', '-e', `${constantServer(listening)}.on('listening', () => console.log('up'))`]);
-  const agent = '/run/dstack.sock';
-  const key = (path: string) => [agent, '/GetKey', JSON.stringify({ path, purpose: 'signing' })];
-  const calls: Readonly<Record<keyof CallTimes, (n: number) => readonly string[]>> = {
-    floor: () => [listening, '/', '{}'],
-    sameKey: () => key('bench'),
-    newKey: (n) => key(`bench/${n}`),
-    GetQuote: (n) => [agent, '/GetQuote', JSON.stringify({ report_data: n.toString(16).padStart(64, '0') })],
-    GetTlsKey: () => [agent, '/GetTlsKey', '{"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}'],
+  const floor = new RawHttp(await vm.guest.connect({ unix: listening }));
+  const agent = new RawHttp(await vm.guest.connect({ unix: '/run/dstack.sock' }));
+  const calls: Readonly<Record<keyof CallTimes, (n: number) => Promise<string>>> = {
+    floor: () => floor.post('/', '{}'),
+    sameKey: () => agent.post('/GetKey', JSON.stringify({ path: 'bench', purpose: 'signing' })),
+    newKey: (n) => agent.post('/GetKey', JSON.stringify({ path: `bench/${n}`, purpose: 'signing' })),
+    GetQuote: (n) => agent.post('/GetQuote', JSON.stringify({ report_data: n.toString(16).padStart(64, '0') })),
+    GetTlsKey: () => agent.post('/GetTlsKey', '{"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}'),
   };
-  const names = Object.keys(calls) as (keyof CallTimes)[];
-  const turns = Array.from({ length: warmUp + rounds }, (_, n) =>
-    names.map((name) => `${calls[name](n).join('\t')}\n`),
-  );
-  const client = await readFile(new URL('unix-client.pl', import.meta.url));
-  await vm.upload('/bench', { 'client.pl': client, calls: turns.flat().join('') });
-  const micros = (await vm.run('perl /bench/client.pl < /bench/calls', 300_000)).trim().split('\n').map(Number);
-  if (micros.length !== turns.flat().length) throw new Error(`${micros.length} of ${turns.flat().length} calls`);
-  const counted = micros.slice(warmUp * names.length);
-  const of = (name: keyof CallTimes) =>
-    counted.filter((_, n) => n % names.length === names.indexOf(name)).map((each) => each / 1000);
-  return {
-    floor: of('floor'),
-    sameKey: of('sameKey'),
-    newKey: of('newKey'),
-    GetQuote: of('GetQuote'),
-    GetTlsKey: of('GetTlsKey'),
-  };
+  const measured = { floor: [], sameKey: [], newKey: [], GetQuote: [], GetTlsKey: [] } satisfies Record<
+    string,
+    number[]
+  >;
+  for (let n = 0; n < warmUp + rounds; n++)
+    for (const name of Object.keys(calls) as (keyof CallTimes)[])
+      await timed(n < warmUp ? [] : measured[name], () => calls[name](n));
+  floor.close();
+  agent.close();
+  return measured;
 }
 
 /** Program of a server that answers what could be GetKey's reply, whatever it is asked. */

@@ -1,7 +1,8 @@
 import { createVm } from '../test/support/api.ts';
 import { startDaemon } from '../test/support/daemon.ts';
 import { startBareVm } from './bare-qemu.ts';
-import { guestKernelArgs, imageFiles, run } from './guest.ts';
+import { guestKernelArgs, imageFiles } from './guest.ts';
+import { RawClient } from './raw-client.ts';
 import { type Row, times } from './report.ts';
 
 const commands = 200;
@@ -13,11 +14,12 @@ export async function benchExec(): Promise<Row[]> {
   await using daemon = await startDaemon();
   const vm = await createVm(daemon);
   const bare = await startBareVm(imageFiles(daemon), await guestKernelArgs(daemon, vm.id));
+  using client = await RawClient.connect(daemon);
   const viaHttp: number[] = [];
   const viaChannel: number[] = [];
   try {
     for (let n = 0; n < warmUp + commands; n++) {
-      viaHttp.push(await overhead(() => run(daemon, vm.id, 'true')));
+      viaHttp.push(await overhead(() => client.runTrue(vm.id)));
       viaChannel.push(
         await overhead(async () => {
           const exec = bare.guest.exec({ argv: ['/bin/true'], cwd: '/', env: {}, uid: 0, gid: 0, timeoutMs: 10_000 });

@@ -1,5 +1,12 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+export interface RawReply {
+  /** Status line and headers. */
+  readonly head: string;
+  readonly body: string;
+}
 
 export interface RawCall {
   /** The only status that is an answer; default 200. */
@@ -13,11 +20,11 @@ export interface RawCall {
  * Content-Length.
  */
 export class RawHttp {
-  readonly #stream: Socket;
+  readonly #stream: Duplex;
   #received = Buffer.alloc(0);
-  #settle: { status: number; resolve: (body: string) => void; reject: (error: Error) => void } | null = null;
+  #settle: { status: number; resolve: (reply: RawReply) => void; reject: (error: Error) => void } | null = null;
 
-  private constructor(stream: Socket) {
+  constructor(stream: Duplex) {
     this.#stream = stream;
     stream.on('data', (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
@@ -34,9 +41,19 @@ export class RawHttp {
     return new RawHttp(socket);
   }
 
+  /** @returns the body of a reply with status 200 */
+  post(path: string, body: string): Promise<string> {
+    return this.call('POST', path, { body });
+  }
+
   /** @returns the body of a reply that has the status */
-  call(method: string, path: string, { status = 200, headers = {}, body = '' }: RawCall = {}): Promise<string> {
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
+  async call(method: string, path: string, call: RawCall = {}): Promise<string> {
+    return (await this.ask(method, path, call)).body;
+  }
+
+  /** The same with the reply's head. */
+  ask(method: string, path: string, { status = 200, headers = {}, body = '' }: RawCall): Promise<RawReply> {
+    const { promise, resolve, reject } = Promise.withResolvers<RawReply>();
     this.#settle = { status, resolve, reject };
     const lines = Object.entries({
       Host: 'localhost',
@@ -60,7 +77,7 @@ export class RawHttp {
     if (this.#received.length < whole) return;
     const body = this.#received.toString('utf8', end + 4, whole);
     this.#received = this.#received.subarray(whole);
-    if (head.startsWith(`HTTP/1.1 ${this.#settle?.status} `)) this.#settle?.resolve(body);
+    if (head.startsWith(`HTTP/1.1 ${this.#settle?.status} `)) this.#settle?.resolve({ head, body });
     else this.#settle?.reject(new Error(`${head.split('\r\n', 1)[0]} ${body}`));
   }
 }

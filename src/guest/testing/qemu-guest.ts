@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { runCommand } from '../../common/command.ts';
 import { measureTscKhz } from '../../engine/qemu/host-tsc.ts';
+import { translatedCpu } from '../../engine/qemu/qemu-args.ts';
 import { QmpClient } from '../../engine/qemu/qemu-qmp.ts';
 import { ensureGuestInit } from '../build.ts';
 import { buildInitramfs } from '../initramfs.ts';
@@ -213,7 +214,7 @@ function qemuArguments(machine: Machine): string[] {
       '-machine',
       `microvm,accel=tcg,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on,pcie=off,ioapic2=off${memory ? ',memory-backend=mem' : ''}`,
     ],
-    ...['-cpu', 'max', '-m', '512', '-smp', '1'],
+    ...['-cpu', translatedCpu, '-m', '512', '-smp', '1'],
     ...(memory
       ? ['-object', `memory-backend-file,id=mem,size=512M,mem-path=${memory.path},share=${memory.share ? 'on' : 'off'}`]
       : []),
@@ -221,7 +222,7 @@ function qemuArguments(machine: Machine): string[] {
     ...['-kernel', options.kernel, '-initrd', machine.initrd],
     ...[
       '-append',
-      `console=ttyS0 panic=-1 quiet cryptomgr.notests tsc=reliable tsc_early_khz=${machine.tscKhz} ${options.append ?? ''}`,
+      `console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests tsc=reliable tsc_early_khz=${machine.tscKhz} ${options.append ?? ''}`,
     ],
     ...['-chardev', `file,id=console,path=${join(dir, 'console.log')}`, '-serial', 'chardev:console'],
     ...['-drive', `id=disk,if=none,format=qcow2,file=${machine.disk}`, '-device', 'virtio-blk-device,drive=disk'],

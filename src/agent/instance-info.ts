@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type AppCompose, defaultAppId, ID_BYTES, instanceId } from '../attest/app-compose.ts';
 import { BerthError } from '../common/errors.ts';
 import { writeFileAtomic } from '../common/files.ts';
-import { readIfThere } from './read-if-there.ts';
+import { readIfThere } from '../common/read-if-there.ts';
 
 /** Who a VM is, 20 bytes each; the instance id is empty when the app wants none. */
 export interface Identity {

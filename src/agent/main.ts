@@ -1,5 +1,4 @@
-import { writeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFileSync, writeSync } from 'node:fs';
 import { BerthError } from '../common/errors.ts';
 import { consoleLog } from './log.ts';
 import { startAgent } from './run.ts';
@@ -10,7 +9,7 @@ import { parseRunConfig } from './run-config.ts';
  */
 async function main(path = '/dstack/agent.json'): Promise<void> {
   try {
-    const agent = await startAgent(parseRunConfig(await readFile(path, 'utf8'), path), consoleLog());
+    const agent = await startAgent(parseRunConfig(readFileSync(path, 'utf8'), path), consoleLog());
     // Node makes a stream for console.log, which takes a tenth of the start where a processor is emulated.
     writeSync(1, `listening: ${agent.httpUrl}\n`);
     process.once('SIGTERM', () => agent.stop());

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { parseAppCompose } from '../attest/app-compose.ts';
@@ -6,12 +6,12 @@ import type { AppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
 import { signingKey } from '../attest/sign.ts';
 import type { CertificateSigner } from '../attest/tls/tls-key.ts';
+import { readIfThere } from '../common/read-if-there.ts';
 import type { Agent } from './agent.ts';
 import { assembleAgent } from './assemble.ts';
 import { closeServers } from './close-servers.ts';
 import { readIdentity } from './instance-info.ts';
 import type { AgentLog } from './log.ts';
-import { readIfThere } from './read-if-there.ts';
 import type { RunConfig } from './run-config.ts';
 import { agentServers } from './servers.ts';
 import { assertFree, listenTcp, listenUnix } from './sockets.ts';
@@ -31,7 +31,7 @@ export interface RunningAgent {
 export async function startAgent(config: RunConfig, log: AgentLog): Promise<RunningAgent> {
   // Two agents must not write one event log.
   await assertFree(config.guestSocket);
-  const compose = parseAppCompose(await readFile(config.appCompose, 'utf8'));
+  const compose = parseAppCompose(readFileSync(config.appCompose, 'utf8'));
   const identity = await readIdentity(config.instanceInfo, compose);
   const sysConfig = parseSysConfig(readIfThere(config.sysConfig));
   const tee = await openTee(config.tee, compose);

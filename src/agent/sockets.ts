@@ -1,9 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { type AddressInfo, createConnection, type ListenOptions } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError } from '../common/errors.ts';
-import { exists } from '../common/files.ts';
 
 /** Bytes that the kernel has for the path of a unix socket. */
 const maxSocketPath = 107;
@@ -22,8 +21,9 @@ export async function listenUnix(server: Server, path: string, mode: number): Pr
   if (Buffer.byteLength(path) > maxSocketPath)
     throw new BerthError('invalid_argument', { reason: `the path of a socket is too long: ${path}` });
   await assertFree(path);
-  await mkdir(dirname(path), { recursive: true });
-  await rm(path, { force: true });
+  // At once, as it is only done at a start: each trip to a thread and back is felt in an emulated VM.
+  mkdirSync(dirname(path), { recursive: true });
+  rmSync(path, { force: true });
   // Bound under the mask: there is no moment in which others could connect to what is not for them.
   const mask = process.umask(0o777 & ~mode);
   const listening = listen(server, { path });
@@ -53,7 +53,7 @@ function listen(server: Server, options: ListenOptions): Promise<void> {
 }
 
 async function answers(path: string): Promise<boolean> {
-  if (!(await exists(path))) return false;
+  if (!existsSync(path)) return false;
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = createConnection(path);
   socket.once('connect', () => resolve(true));

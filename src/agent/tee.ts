@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { AppCompose } from '../attest/app-compose.ts';
 import { mrConfigIdV1 } from '../attest/measurements.ts';
 import type { Quoter } from '../attest/quoter.ts';
@@ -39,7 +39,7 @@ export async function openTee(config: TeeConfig, compose: AppCompose): Promise<T
         import('../attest/simulated/tdx-quoter.ts'),
       ]);
       const platform = await SimulatedPlatform.open(config.directory);
-      const boot = parseMeasurements(await readFile(config.measurements, 'utf8'));
+      const boot = parseMeasurements(readFileSync(config.measurements, 'utf8'));
       const quoter = new SimulatedTdxQuoter(platform, { ...boot, mrConfigId: mrConfigIdV1(compose.hash) });
       return { quoter, seeds: { local: () => simulatedSeed(platform, quoter) } };
     }
@@ -55,7 +55,7 @@ export async function openTee(config: TeeConfig, compose: AppCompose): Promise<T
         import('../attest/tpm/registers.ts'),
       ]);
       const tools = new TpmTools(config.tcti);
-      const { bootEvents } = parseMeasurements(await readFile(config.measurements, 'utf8'));
+      const { bootEvents } = parseMeasurements(readFileSync(config.measurements, 'utf8'));
       const quoter = await TpmQuoter.open(tools, bootEvents);
       const keeper = quoter.publicKey.toString('hex');
       return { quoter, seeds: { tpm: async () => ({ seed: await tpmSeed(tools, registerPcrs), keeper }) } };

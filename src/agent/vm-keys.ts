@@ -1,11 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { AppCompose } from '../attest/app-compose.ts';
 import { type AppKeys, appKeysFromSeed, parseAppKeys, serializeAppKeys } from '../attest/app-keys.ts';
 import type { Attestor } from '../attest/attest.ts';
 import { BerthError } from '../common/errors.ts';
 import { writeFileAtomic } from '../common/files.ts';
-import { readIfThere } from './read-if-there.ts';
+import { readIfThere } from '../common/read-if-there.ts';
 import type { SysConfig } from './sys-config.ts';
 import type { SealedSeed, Tee } from './tee.ts';
 
@@ -26,7 +26,7 @@ export async function readAppKeys(sources: KeySources): Promise<AppKeys> {
   const text = readIfThere(sources.path);
   if (text !== null) return parseAppKeys(text);
   const keys = await newKeys(sources);
-  await mkdir(dirname(sources.path), { recursive: true });
+  mkdirSync(dirname(sources.path), { recursive: true });
   await writeFileAtomic(sources.path, serializeAppKeys(keys), 0o600);
   return keys;
 }

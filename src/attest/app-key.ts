@@ -1,7 +1,7 @@
 import { BerthError } from '../common/errors.ts';
 import { ed25519PublicKey } from './ed25519.ts';
 import { keccak256 } from './hash.ts';
-import { deriveKey } from './kdf.ts';
+import { expandKey, extractKey } from './kdf.ts';
 import { k256PublicKey, k256SignRecoverable } from './secp256k1.ts';
 
 /** Algorithms of `GetKey`. */
@@ -39,10 +39,10 @@ export interface AppRoot {
 export async function getKey(root: AppRoot, path: string, purpose: string, algorithm: string): Promise<AppKey> {
   const known = keyAlgorithm(algorithm);
   const name = JSON.stringify([known, path, purpose]);
-  const keys = rememberedKeys(root);
+  const { keys, extracted } = rememberedOf(root);
   const found = keys.get(name);
   if (found !== undefined) return found;
-  const derived = await derive(root, path, purpose, known);
+  const derived = await derive(root, extracted, path, purpose, known);
   if (name.length <= MAX_REMEMBERED_NAME) {
     const [oldest] = keys.keys();
     if (keys.size >= MAX_REMEMBERED && oldest !== undefined) keys.delete(oldest);
@@ -51,21 +51,34 @@ export async function getKey(root: AppRoot, path: string, purpose: string, algor
   return derived;
 }
 
-/** Keys of each root, the oldest first. */
-const remembered = new WeakMap<AppRoot, Map<string, AppKey>>();
+/** What is remembered of a root. */
+interface Remembered {
+  /** The oldest first. */
+  readonly keys: Map<string, AppKey>;
+  /** What the root's key becomes before it is any path's. */
+  readonly extracted: Buffer;
+}
+
+const remembered = new WeakMap<AppRoot, Remembered>();
 const MAX_REMEMBERED = 1000;
 const MAX_REMEMBERED_NAME = 1000;
 
-function rememberedKeys(root: AppRoot): Map<string, AppKey> {
+function rememberedOf(root: AppRoot): Remembered {
   const known = remembered.get(root);
   if (known !== undefined) return known;
-  const keys = new Map<string, AppKey>();
-  remembered.set(root, keys);
-  return keys;
+  const begun: Remembered = { keys: new Map(), extracted: extractKey(root.k256Key) };
+  remembered.set(root, begun);
+  return begun;
 }
 
-async function derive(root: AppRoot, path: string, purpose: string, algorithm: KeyAlgorithm): Promise<AppKey> {
-  const key = deriveKey(root.k256Key, [path]);
+async function derive(
+  root: AppRoot,
+  extracted: Buffer,
+  path: string,
+  purpose: string,
+  algorithm: KeyAlgorithm,
+): Promise<AppKey> {
+  const key = expandKey(extracted, [path]);
   const publicKey = algorithm === 'ed25519' ? ed25519PublicKey(key) : await k256PublicKey(key);
   const statement = keccak256(`${purpose}:${publicKey.toString('hex')}`);
   return { key, publicKey, signatureChain: [await k256SignRecoverable(root.k256Key, statement), root.k256Signature] };

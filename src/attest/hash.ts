@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash as hashOnce } from 'node:crypto';
 
 /** Hash functions of the formats, each over the concatenation of its arguments. */
 
@@ -20,6 +20,8 @@ export function keccak256(...parts: (Uint8Array | string)[]): Buffer {
 }
 
 function hash(algorithm: string, parts: readonly (Uint8Array | string)[]): Buffer {
+  // A third of the time where a processor is emulated.
+  if (parts.length === 1) return hashOnce(algorithm, parts[0]!, 'buffer');
   const state = createHash(algorithm);
   for (const part of parts) state.update(part);
   return state.digest();

@@ -1,5 +1,4 @@
-import { appendFileSync } from 'node:fs';
-import { mkdir, open, readFile, truncate } from 'node:fs/promises';
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, truncateSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { RuntimeEvent } from './events.ts';
 
@@ -13,7 +12,8 @@ interface Line {
 
 /**
  * The runtime events of this boot, one JSON object a line. The file belongs into a file system that is empty at each boot,
- * such as /run.
+ * such as /run. It is read and written at once: a boot appends nine lines, and each trip to a thread and back is felt in an
+ * emulated VM.
  */
 export class RuntimeLog {
   readonly #path: string;
@@ -28,12 +28,11 @@ export class RuntimeLog {
 
   /** Reads the log, or begins one. A last line that was cut off by a crash is taken away: it was not measured yet. */
   static async open(path: string): Promise<RuntimeLog> {
-    await mkdir(dirname(path), { recursive: true });
-    const handle = await open(path, 'a', 0o600);
-    await handle.close();
-    const content = await readFile(path);
+    mkdirSync(dirname(path), { recursive: true });
+    closeSync(openSync(path, 'a', 0o600));
+    const content = readFileSync(path);
     const whole = content.subarray(0, content.lastIndexOf('\n') + 1);
-    if (whole.length < content.length) await truncate(path, whole.length);
+    if (whole.length < content.length) truncateSync(path, whole.length);
     return new RuntimeLog(path, whole.toString().split('\n').slice(0, -1).map(parseLine), whole.length);
   }
 
@@ -45,11 +44,10 @@ export class RuntimeLog {
     };
     const text = `${JSON.stringify(line)}\n`;
     try {
-      // At once: a boot appends nine of these lines, and each trip to a thread and back is felt in an emulated VM.
       appendFileSync(this.#path, text);
     } catch (error) {
       // Half a line, where the file system is full, must not stay before the next.
-      await truncate(this.#path, this.#size);
+      truncateSync(this.#path, this.#size);
       throw error;
     }
     this.#size += Buffer.byteLength(text);

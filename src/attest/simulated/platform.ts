@@ -1,7 +1,8 @@
 import { randomBytes, sign } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../common/files.ts';
+import { readIfThere } from '../../common/read-if-there.ts';
 import { sha256 } from '../hash.ts';
 import { deriveKey } from '../kdf.ts';
 import { p256Scalar } from '../p256.ts';
@@ -54,7 +55,7 @@ export class SimulatedPlatform {
   /** The platform of an installation: made at the first call, in a file that only its owner reads. */
   static async open(directory: string): Promise<SimulatedPlatform> {
     const path = join(directory, STATE_FILE);
-    const state = (await readState(path)) ?? (await createState(directory, path));
+    const state = readState(path) ?? (await createState(directory, path));
     const certificates = Object.fromEntries(
       Object.entries(state.certificates).map(([role, pem]) => [role, fromPem(pem, certificateLabel)[0]]),
     ) as SimulatedPki['certificates'];
@@ -113,14 +114,9 @@ export class SimulatedPlatform {
   }
 }
 
-async function readState(path: string): Promise<State | null> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
+function readState(path: string): State | null {
+  const text = readIfThere(path);
+  if (text === null) return null;
   const state = JSON.parse(text) as State;
   if (state.format !== FORMAT) throw new Error(`${STATE_FILE} has format ${state.format}, not ${FORMAT}`);
   return state;

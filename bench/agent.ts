@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,8 +7,8 @@ import autocannon from 'autocannon';
 import { bundleAgent } from '../scripts/bundle-agent.mjs';
 import { agentFiles, inDirectory } from '../src/agent/testing/agent-files.ts';
 import { AgentVm, type VmProgram } from '../src/agent/testing/vm.ts';
+import { runCommand } from '../src/common/command.ts';
 import { exists } from '../src/common/files.ts';
-import { RawHttp } from './raw-http.ts';
 import { quantity, type Row, times } from './report.ts';
 
 const starts = 7;
@@ -90,31 +90,49 @@ interface CallTimes {
 }
 
 /**
- * Milliseconds of calls in turns, each on a connection that stays. The caller is outside, at the other end of the guest
- * channel: a client in the VM would share its one emulated processor, and be measured along.
+ * Milliseconds of calls in turns, each on a connection that stays, as a client in the VM sees them at the socket. The client
+ * is in C: it has the same one emulated processor, and one in JavaScript would be measured along.
  */
 async function timeCalls(vm: AgentVm): Promise<CallTimes> {
   const listening = '/run/floor.sock';
   await vm.start(['node', '-e', `${constantServer(listening)}.on('listening', () => console.log('up'))`]);
-  const floor = new RawHttp(await vm.guest.connect({ unix: listening }));
-  const agent = new RawHttp(await vm.guest.connect({ unix: '/run/dstack.sock' }));
-  const calls: Readonly<Record<keyof CallTimes, (n: number) => Promise<string>>> = {
-    floor: () => floor.post('/', '{}'),
-    sameKey: () => agent.post('/GetKey', JSON.stringify({ path: 'bench', purpose: 'signing' })),
-    newKey: (n) => agent.post('/GetKey', JSON.stringify({ path: `bench/${n}`, purpose: 'signing' })),
-    GetQuote: (n) => agent.post('/GetQuote', JSON.stringify({ report_data: n.toString(16).padStart(64, '0') })),
-    GetTlsKey: () => agent.post('/GetTlsKey', '{"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}'),
+  const agent = '/run/dstack.sock';
+  const calls: Readonly<Record<keyof CallTimes, (n: number) => string>> = {
+    floor: () => `${listening} / {}`,
+    sameKey: () => `${agent} /GetKey {"path":"bench","purpose":"signing"}`,
+    newKey: (n) => `${agent} /GetKey {"path":"bench/${n}","purpose":"signing"}`,
+    GetQuote: (n) => `${agent} /GetQuote {"report_data":"${n.toString(16).padStart(64, '0')}"}`,
+    GetTlsKey: () => `${agent} /GetTlsKey {"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}`,
   };
-  const measured = { floor: [], sameKey: [], newKey: [], GetQuote: [], GetTlsKey: [] } satisfies Record<
-    string,
-    number[]
-  >;
-  for (let n = 0; n < warmUp + rounds; n++)
-    for (const name of Object.keys(calls) as (keyof CallTimes)[])
-      await timed(n < warmUp ? [] : measured[name], () => calls[name](n));
-  floor.close();
-  agent.close();
-  return measured;
+  const kinds = Object.keys(calls) as (keyof CallTimes)[];
+  const turns = Array.from({ length: warmUp + rounds }, (_, n) => kinds.map((kind) => `${calls[kind](n)}\n`).join(''));
+  await vm.upload('/bench', { 'unix-client': await compileClient(), calls: turns.join('') });
+  const printed = await vm.run('chmod 755 /bench/unix-client && /bench/unix-client /bench/calls', 300_000);
+  const times = printed
+    .trimEnd()
+    .split('\n')
+    .map(Number)
+    .slice(warmUp * kinds.length);
+  const of = (kind: keyof CallTimes) => times.filter((_, at) => kinds[at % kinds.length] === kind);
+  return {
+    floor: of('floor'),
+    sameKey: of('sameKey'),
+    newKey: of('newKey'),
+    GetQuote: of('GetQuote'),
+    GetTlsKey: of('GetTlsKey'),
+  };
+}
+
+/** The client that calls in a VM, which may have another C library, as a program that needs none. */
+async function compileClient(): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'berth-bench-'));
+  try {
+    const program = join(directory, 'unix-client');
+    await runCommand('gcc', ['-O2', '-static', '-o', program, join(import.meta.dirname, 'unix-client.c')]);
+    return await readFile(program);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 }
 
 /** Program of a server that answers what could be GetKey's reply, whatever it is asked. */

@@ -2,20 +2,16 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { loadConfig } from '../daemon/config.ts';
 import { type Config, flagName, type SettingKey, settingKeys, settings } from '../daemon/settings.ts';
 import type { AgentDevFlags } from './agent.ts';
-import { demo } from './demo.ts';
-import { doctor } from './doctor.ts';
 import { describeFailure } from './failure.ts';
-import { buildImageCommand, warmImage } from './image.ts';
 import type { KmsBackupFlags, KmsResealFlags, KmsServeFlags } from './kms.ts';
 import { serve } from './serve.ts';
-import { createToken, listTokens, revokeToken } from './token.ts';
 import type { VerifyFlags } from './verify.ts';
-import { forkVm } from './vm.ts';
 
 // VM processes under other uids read what is made for them. Files that are nobody else's business say so themselves, so
 // the mask of whoever starts this must not decide.
 process.umask(0o022);
 
+// What the daemon has no use for is loaded when it is asked for: it would cost the daemon memory.
 const program = new Command('berth')
   .description('Runs VMs on this machine and serves their control APIs')
   .showHelpAfterError()
@@ -30,7 +26,7 @@ withSettings(program.command('serve').description('run the daemon in the foregro
 
 withSettings(
   program.command('doctor').description('say what this host can do, and what to do about what it lacks'),
-).action((options: Record<string, unknown>) => doctor(configFrom(options)));
+).action(async (options: Record<string, unknown>) => (await import('./doctor.ts')).doctor(configFrom(options)));
 
 withSettings(
   program.command('teardown').description('take bridge, rules and resolver of a data directory off this host'),
@@ -39,13 +35,14 @@ withSettings(
 program
   .command('demo')
   .description('boot a VM, run code in it, show the result, and leave nothing behind')
-  .action(() => demo(configFrom({})));
+  .action(async () => (await import('./demo.ts')).demo(configFrom({})));
 
 const image = program.command('image').description('images: a kernel and a root file system');
 withSettings(image.command('build').description('build an image from its recipe into the cache'))
   .argument('<recipe>', 'name of the recipe')
-  .action((name: string, options: Record<string, unknown>) => buildImageCommand(name, configFrom(options)));
-// What the daemon has no use for is loaded when it is asked for: it would cost the daemon memory.
+  .action(async (name: string, options: Record<string, unknown>) =>
+    (await import('./image.ts')).buildImageCommand(name, configFrom(options)),
+  );
 const agent = program.command('agent').description('the dstack guest agent');
 agent
   .command('dev')
@@ -106,31 +103,33 @@ withSettings(token.command('create').description('make a token for a customer an
   .requiredOption('--customer <id>', 'whose it is')
   .option('--name <text>', 'what to call it', '')
   .option('--days <count>', 'how long it is good for; default for ever', wholeDays)
-  .action((options: Record<string, unknown> & { customer: string; name: string; days?: number }) =>
-    createToken(configFrom(options), { ...options, days: options.days ?? null }),
+  .action(async (options: Record<string, unknown> & { customer: string; name: string; days?: number }) =>
+    (await import('./token.ts')).createToken(configFrom(options), { ...options, days: options.days ?? null }),
   );
 withSettings(token.command('list').description('show ids, customers and states; never the tokens'))
   .option('--customer <id>', 'of this customer only')
-  .action((options: Record<string, unknown> & { customer?: string }) =>
-    listTokens(configFrom(options), options.customer ?? null),
+  .action(async (options: Record<string, unknown> & { customer?: string }) =>
+    (await import('./token.ts')).listTokens(configFrom(options), options.customer ?? null),
   );
 withSettings(token.command('revoke').description('make a token worthless'))
   .argument('<id>', 'as `token list` shows it')
-  .action((id: string, options: Record<string, unknown>) => revokeToken(configFrom(options), id));
+  .action(async (id: string, options: Record<string, unknown>) =>
+    (await import('./token.ts')).revokeToken(configFrom(options), id),
+  );
 withSettings(image.command('warm').description('make the template that VMs of an image and a size are cloned from'))
   .argument('[image]', 'id or name; default: the default image')
   .option('--cpus <count>', 'processors of the VMs', wholeNumber, 1)
   .option('--memory <MiB>', 'memory of the VMs', wholeNumber, 256)
-  .action((name: string | undefined, options: Record<string, unknown> & { cpus: number; memory: number }) =>
-    warmImage(configFrom(options), name ?? null, options),
+  .action(async (name: string | undefined, options: Record<string, unknown> & { cpus: number; memory: number }) =>
+    (await import('./image.ts')).warmImage(configFrom(options), name ?? null, options),
   );
 
 const vm = program.command('vm').description('VMs of the daemon that runs');
 withSettings(vm.command('fork').description('copy a running VM, memory included, and print the ids of the copies'))
   .argument('<id>')
   .option('--count <count>', 'copies', wholeNumber, 1)
-  .action((id: string, options: Record<string, unknown> & { count: number }) =>
-    forkVm(configFrom(options), id, options.count),
+  .action(async (id: string, options: Record<string, unknown> & { count: number }) =>
+    (await import('./vm.ts')).forkVm(configFrom(options), id, options.count),
   );
 try {
   await program.parseAsync();

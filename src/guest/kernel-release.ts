@@ -3,10 +3,13 @@ import { open } from 'node:fs/promises';
 /** The banner every Linux kernel carries: "Linux version 6.1.0-56-cloud-amd64 (builder@host) …". */
 const BANNER = Buffer.from('Linux version ');
 const RELEASE = /^[A-Za-z0-9._+~-]{1,64}$/;
-const CHUNK = 4 * 1024 * 1024;
+const CHUNK = 1024 * 1024;
+
+/** Bytes of the file, fewer at its end. The next call overwrites them. */
+type Read = (at: number, length: number) => Promise<Buffer>;
 
 /** bzImage: magic at 0x202, and at 0x20e the distance (less 0x200) to the release string. */
-async function bzImageRelease(read: (at: number, length: number) => Promise<Buffer>): Promise<string | null> {
+async function bzImageRelease(read: Read): Promise<string | null> {
   const setup = await read(0, 0x210);
   if (setup.length < 0x210 || setup.toString('latin1', 0x202, 0x206) !== 'HdrS') return null;
   const pointer = setup.readUInt16LE(0x20e);
@@ -22,8 +25,9 @@ async function bzImageRelease(read: (at: number, length: number) => Promise<Buff
 export async function kernelRelease(path: string): Promise<string | null> {
   const file = await open(path, 'r');
   try {
-    const read = async (at: number, length: number): Promise<Buffer> => {
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, at);
+    const buffer = Buffer.alloc(CHUNK);
+    const read: Read = async (at, length) => {
+      const { bytesRead } = await file.read(buffer, 0, length, at);
       return buffer.subarray(0, bytesRead);
     };
     const fromSetup = await bzImageRelease(read);

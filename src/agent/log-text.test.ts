@@ -51,6 +51,26 @@ describe('the log of a container', () => {
     assert.equal(await render(coloured, { bare: true, ansi: true }), 'a\u001b[3\u001b[1mE1mred\u001b[0m b');
   });
 
+  test('loses titles, links and character sets of terminals, wherever they are cut', async () => {
+    const log = Buffer.from(
+      'a\u001b]0;title\u0007b\u001b]8;;http://x\u001b\\c\u001b]8;;\u001b\\d\u001b(Be\u001b=f\u001b[?25hg\u009b1mh',
+    );
+    for (let cut = 0; cut <= log.length; cut++) {
+      const pieces = [frame(1, log.subarray(0, cut)), frame(1, log.subarray(cut))];
+      assert.equal(await render(pieces, { bare: true }), 'abcdefgh', `cut at ${cut}`);
+    }
+  });
+
+  test('loses what was made to look like the beginnings of many sequences', async () => {
+    // A search that begins anew at each of them would go on for half an hour.
+    for (const beginning of ['\u001b]', '\u001b]a', '\u001b[', '\u001b', '\u009b1'])
+      assert.match(await render([Buffer.from(beginning.repeat(2 ** 19))], { bare: true }, true), /^a*$/);
+  });
+
+  test('keeps the text of a title that never ends', async () => {
+    assert.equal(await render([frame(1, '\u001b]0;one\ntwo\n')], { bare: true }), '0;one\ntwo\n');
+  });
+
   test('keeps characters that are cut in two, on each channel', async () => {
     const bytes = Buffer.from('ü€🦊');
     const cut = [...bytes].flatMap((byte) => [frame(1, Buffer.of(byte)), frame(2, 'x')]);

@@ -1,5 +1,7 @@
+import { isUtf8 } from 'node:buffer';
 import { BerthError, toBerthError } from '../../common/errors.ts';
 import { readBinary } from './binary.ts';
+import { DecodeError } from './decode-error.ts';
 import { readJson } from './json.ts';
 import { type AnyMessage, Empty, emptyMessage } from './message.ts';
 import { type Encoding, type EncodingHints, encodingOf } from './negotiate.ts';
@@ -64,6 +66,8 @@ function readRequest({ input }: Rpc, { method, query, body }: PrpcRequest, encod
   return readJson(input, decodeUtf8(body));
 }
 
+/** Refuses what is not UTF-8: put in its place, one character would make different texts the same. */
 function decodeUtf8(body: Uint8Array): string {
+  if (!isUtf8(body)) throw new DecodeError('the request is not UTF-8');
   return Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8');
 }

@@ -146,6 +146,13 @@ describe('failures', () => {
     assert.deepEqual(failures, [['Fail', 'internal']]);
   });
 
+  test('a body that is not UTF-8 is refused', async () => {
+    const body = Buffer.from('{"text":"\xe9"}', 'latin1');
+    const reply = await call('Echo', { method: 'POST', headers: json, body });
+    assert.equal(reply.status, 400);
+    assert.match(reply.text, /not UTF-8/);
+  });
+
   test('a body that cannot be read names the field', async () => {
     const reply = await call('Echo', { method: 'POST', headers: json, body: '{"inner":{"size":-1}}' });
     assert.equal(reply.status, 400);

@@ -80,6 +80,7 @@ describe('readJson', () => {
     ['null', 'null', /request: expected an object/],
     ['a huge number', '1e400', /request: expected an object/],
     ['a number for a string', '{"text":1}', /text: expected a string/],
+    ['half a character', '{"text":"a\\ud800"}', /text: not Unicode/],
     ['half a byte', '{"data":"abc"}', /data: odd number/],
     ['other letters', '{"data":"zz"}', /data: not hexadecimal/],
     ['a number for bytes', '{"data":12}', /data: expected a string of hexadecimal/],

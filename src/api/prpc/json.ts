@@ -75,6 +75,8 @@ function readOne(type: ScalarType | MessageType, json: unknown, where: string, d
   switch (type) {
     case 'string':
       if (typeof json !== 'string') throw new DecodeError(`${where}: expected a string`);
+      // Half of a character has no bytes that could be hashed or sent on.
+      if (!json.isWellFormed()) throw new DecodeError(`${where}: not Unicode text`);
       return json;
     case 'bytes':
       if (typeof json !== 'string') throw new DecodeError(`${where}: expected a string of hexadecimal digits`);

@@ -22,6 +22,7 @@ export function readQuery(type: MessageType, query: string): AnyMessage {
 }
 
 function parse(query: string): Node {
+  checkUtf8(query);
   const root: Node = { values: [], children: new Map() };
   for (const [key, value] of new URLSearchParams(query)) {
     let node = root;
@@ -36,6 +37,17 @@ function parse(query: string): Node {
     node.values.push(value);
   }
   return root;
+}
+
+/** Refuses escaped bytes that are not UTF-8, in whose place URLSearchParams puts one character for all. */
+function checkUtf8(query: string): void {
+  for (const [escaped] of query.matchAll(/(?:%[0-9a-f]{2})+/gi)) {
+    try {
+      decodeURIComponent(escaped);
+    } catch {
+      throw new DecodeError('the query is not UTF-8');
+    }
+  }
 }
 
 /** `a[0][b]` is a, 0, b. A key that is not written like that is one name. */

@@ -3,11 +3,12 @@ import { appendFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { BerthError } from '../common/errors.ts';
 import { Attestor } from './attest.ts';
 import { decodeAttestation } from './attestation.ts';
 import { measureBoot, measureFile } from './boot-measurements.ts';
-import { runtimeEventDigest } from './events.ts';
+import { parseEventLog, runtimeEventDigest } from './events.ts';
 import { sha384 } from './hash.ts';
 import type { Quoter } from './quoter.ts';
 import { replay } from './rtmr.ts';
@@ -75,7 +76,7 @@ test('an event that could not be logged is not measured', async () => {
     (await open(path)).runtimeEvents().map(({ event }) => event),
     ['system-ready', 'kept'],
   );
-  assert.deepEqual((await attestor.measurements()).rtmrs, replay(attestor.events()));
+  assert.deepEqual((await attestor.measured()).registers.rtmrs, replay(attestor.events()));
 });
 
 test('a line that a crash cut off was not measured', async () => {
@@ -99,9 +100,50 @@ test('registers of hardware keep what was measured; the log must fit them', asyn
   // Logged, and not measured when the agent was killed.
   await appendFile(path, '{"event":"late","payload":""}\n');
   const attestor = await open(path, quoter);
-  assert.deepEqual((await attestor.measurements()).rtmrs, replay(attestor.events()));
+  assert.deepEqual((await attestor.measured()).registers.rtmrs, replay(attestor.events()));
   await appendFile(path, '{"event":"a","payload":""}\n{"event":"b","payload":""}\n');
   await assert.rejects(open(path, quoter), /does not fit/);
+});
+
+test('an event that the TEE failed to measure is measured before the next one, and once', async () => {
+  for (const failsAfterwards of [false, true]) {
+    const quoter = Object.assign(newQuoter(), { keepsRegisters: true });
+    const extend = quoter.extend.bind(quoter);
+    const path = logPath();
+    const attestor = await open(path, quoter);
+    await attestor.measure(ready);
+    quoter.extend = async (digest) => {
+      if (failsAfterwards) await extend(digest);
+      quoter.extend = extend;
+      throw new Error('the TEE does not answer');
+    };
+    await assert.rejects(attestor.emit('one', Buffer.alloc(0)), /does not answer/);
+    await attestor.emit('two', Buffer.alloc(0));
+    const { quote } = await attestor.getQuote(Buffer.alloc(0));
+    assert.deepEqual(parseQuote(quote).report.rtmrs, replay(attestor.events()));
+    assert.deepEqual(
+      (await open(path, quoter)).runtimeEvents().map(({ event }) => event),
+      ['system-ready', 'one', 'two'],
+    );
+  }
+});
+
+test('Info shows the registers that its event log gives, whatever is emitted meanwhile', async (t) => {
+  await using vm = await attestedVm({ platform });
+  const measurements = SimulatedTdxQuoter.prototype.measurements;
+  // As a TEE that does not answer at once.
+  t.mock.method(SimulatedTdxQuoter.prototype, 'measurements', async function (this: SimulatedTdxQuoter) {
+    const measured = await measurements.call(this);
+    await setImmediate();
+    return measured;
+  });
+  const emitted = Array.from({ length: 5 }, (_, index) => vm.attestor.emit(`event ${index}`, Buffer.alloc(0)));
+  const infos = await Promise.all(Array.from({ length: 5 }, () => attestedInfo(vm.attestor, vm.compose)));
+  await Promise.all(emitted);
+  for (const { tcbInfo } of infos) {
+    const tcb = JSON.parse(tcbInfo) as { rtmr3: string; event_log: unknown };
+    assert.equal(tcb.rtmr3, replay(parseEventLog(tcb.event_log))[3].toString('hex'));
+  }
 });
 
 test('apps and the boot measure at their own time', async () => {
@@ -178,7 +220,7 @@ test('Info says what was measured', async () => {
   await using vm = await attestedVm({ platform });
   const info = await attestedInfo(vm.attestor, vm.compose);
   const tcb = JSON.parse(info.tcbInfo) as Record<string, string> & { event_log: { digest: string }[] };
-  const { mrtd, rtmrs } = await vm.attestor.measurements();
+  const { mrtd, rtmrs } = (await vm.attestor.measured()).registers;
   assert.equal(tcb.mrtd, mrtd.toString('hex'));
   assert.deepEqual(
     [tcb.rtmr0, tcb.rtmr1, tcb.rtmr2, tcb.rtmr3],

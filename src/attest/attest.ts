@@ -58,6 +58,8 @@ export class Attestor {
   #logBytes: number;
   /** Measuring and quoting happen one after another: a log must fit its quote. */
   #last: Promise<unknown> = Promise.resolve();
+  /** False while the last event is in the log and perhaps not in the register. */
+  #isMeasured = true;
 
   private constructor(quoter: Quoter, log: RuntimeLog, vmConfig: string) {
     this.#quoter = quoter;
@@ -153,8 +155,12 @@ export class Attestor {
     return encodeAttestation(attestation, options.version ?? (needsV1 ? 1 : 0));
   }
 
-  measurements(): Promise<Measurements> {
-    return this.#quoter.measurements();
+  /** The registers, and all entries, which give them. */
+  measured(): Promise<{ readonly registers: Measurements; readonly events: TdxEvent[] }> {
+    return this.#serial(async () => {
+      const events = this.events();
+      return { registers: await this.#quoter.measurements(), events };
+    });
   }
 
   #quote(reportData: Buffer): Promise<{ readonly quote: Buffer; readonly events: TdxEvent[] }> {
@@ -165,16 +171,22 @@ export class Attestor {
   }
 
   async #extend(event: RuntimeEvent): Promise<void> {
-    // The log first: an event that is logged and not measured is seen, and measured, at the next start.
+    // The log first: an event that is logged and not measured is seen, and measured, before anything else happens.
     await this.#log.append(event);
+    this.#isMeasured = false;
     const entry = toTdxEvent(event);
     this.#entries.push(entry);
     this.#logBytes += size(event);
     await this.#quoter.extend(entry.digest);
+    this.#isMeasured = true;
   }
 
   #serial<T>(run: () => T | Promise<T>): Promise<T> {
-    const next = this.#last.then(run);
+    const next = this.#last.then(async () => {
+      if (!this.#isMeasured) await measureLast(this.#quoter, this.#log.events);
+      this.#isMeasured = true;
+      return run();
+    });
     this.#last = next.catch(() => {});
     return next;
   }
@@ -190,11 +202,13 @@ export function padReportData(reportData: Uint8Array): Buffer {
 }
 
 async function restoreRegister(quoter: Quoter, events: readonly RuntimeEvent[]): Promise<void> {
+  if (quoter.keepsRegisters) return measureLast(quoter, events);
+  for (const event of events) await quoter.extend(runtimeEventDigest(event));
+}
+
+/** Measures the last event when a crash, or a TEE that failed, left it in the log alone. */
+async function measureLast(quoter: Quoter, events: readonly RuntimeEvent[]): Promise<void> {
   const digests = events.map(runtimeEventDigest);
-  if (!quoter.keepsRegisters) {
-    for (const digest of digests) await quoter.extend(digest);
-    return;
-  }
   const { rtmrs } = await quoter.measurements();
   const register = rtmrs[RUNTIME_REGISTER];
   const after = (count: number): Buffer =>

@@ -1,6 +1,6 @@
 import type { AppCompose } from './app-compose.ts';
 import type { Attestor } from './attest.ts';
-import { eventJson } from './events.ts';
+import { eventJson, isRuntimeEvent } from './events.ts';
 import { sha256 } from './hash.ts';
 import { mrAggregated, mrSystem } from './measurements.ts';
 import { findSystemEvent } from './system-events.ts';
@@ -23,8 +23,8 @@ export interface AttestedInfo {
 
 /** The answer to `Info`, from the event log and the registers. */
 export async function attestedInfo(attestor: Attestor, compose: AppCompose): Promise<AttestedInfo> {
-  const events = attestor.runtimeEvents();
-  const registers = await attestor.measurements();
+  const { registers, events: entries } = await attestor.measured();
+  const events = entries.filter(isRuntimeEvent);
   const payload = (name: string): Buffer => findSystemEvent(events, name) ?? Buffer.alloc(0);
   const keyProvider = findSystemEvent(events, 'key-provider');
   const info = {
@@ -49,7 +49,7 @@ export async function attestedInfo(attestor: Attestor, compose: AppCompose): Pro
     os_image_hash: hex(info.osImageHash),
     compose_hash: hex(info.composeHash),
     device_id: hex(info.deviceId),
-    event_log: attestor.events().map(eventJson),
+    event_log: entries.map(eventJson),
     app_compose: compose.text,
   };
   return { ...info, tcbInfo: JSON.stringify(tcbInfo, null, 2) };

@@ -30,7 +30,7 @@ test('an attestation is accepted, in either version, whole or stripped', async (
         appCompose: composeText,
         appId: vm.compose.hash.subarray(0, 20),
         keyProvider: { name: 'none' },
-        measurements: { mrtd: (await vm.attestor.measurements()).mrtd },
+        measurements: { mrtd: (await vm.attestor.measured()).registers.mrtd },
       };
       const report = await verifyAttestation({ attestation }, trust, expected);
       assert.deepEqual(failed(report), []);

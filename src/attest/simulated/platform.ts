@@ -1,7 +1,7 @@
 import { randomBytes, sign } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../common/files.ts';
+import { linkOnce, syncPath, writeFileAtomic } from '../../common/files.ts';
 import { readIfThere } from '../../common/read-if-there.ts';
 import { sha256 } from '../hash.ts';
 import { deriveKey } from '../kdf.ts';
@@ -122,6 +122,7 @@ function readState(path: string): State | null {
   return state;
 }
 
+/** @returns what the file holds then: of several who make it at once the first counts for all */
 async function createState(directory: string, path: string): Promise<State> {
   const seed = randomBytes(32);
   const certificates = Object.fromEntries(
@@ -129,6 +130,13 @@ async function createState(directory: string, path: string): Promise<State> {
   ) as State['certificates'];
   const state: State = { format: FORMAT, seed: seed.toString('hex'), certificates };
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`, 0o600);
-  return state;
+  const whole = `${path}.${randomBytes(6).toString('hex')}.new`;
+  try {
+    await writeFileAtomic(whole, `${JSON.stringify(state, null, 2)}\n`, 0o600);
+    await linkOnce(whole, path);
+  } finally {
+    await rm(whole, { force: true });
+  }
+  await syncPath(directory);
+  return readState(path) ?? state;
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -106,7 +106,11 @@ test('what is signed is what the published verifier signs for', async () => {
 test('a platform is made once, for its owner alone', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'berth-tee-'));
   try {
-    const first = await SimulatedPlatform.open(directory);
+    const [first, beside] = await Promise.all([1, 2].map(() => SimulatedPlatform.open(directory)));
+    assert.ok(first && beside);
+    assert.deepEqual(beside.root, first.root);
+    assert.deepEqual(beside.machineSecret(), first.machineSecret());
+    assert.deepEqual(await readdir(directory), ['simulated-tee.json']);
     const again = await SimulatedPlatform.open(directory);
     assert.deepEqual(again.root, first.root);
     const path = join(directory, 'simulated-tee.json');

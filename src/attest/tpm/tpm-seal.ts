@@ -82,9 +82,12 @@ const SEED_BYTES = 32;
  */
 export function tpmSeed(tools: TpmTools, pcrs: readonly number[]): Promise<Buffer> {
   return tools.operation(async ({ path, run, runWith }) => {
-    const known = await run('tpm2_getcap', 'handles-nv-index');
+    const isThere = (await run('tpm2_getcap', 'handles-nv-index')).toLowerCase().includes(SEED_INDEX);
+    const isWritten = isThere && /\bwritten\b/.test(await run('tpm2_nvreadpublic', SEED_INDEX));
     const auth = `pcr:${selection(pcrs)}`;
-    if (!known.toLowerCase().includes(SEED_INDEX)) {
+    if (!isWritten) {
+      // Left by a boot that was cut off before it wrote the seed.
+      if (isThere) await run('tpm2_nvundefine', SEED_INDEX, '-C', 'o');
       await run('tpm2_createpolicy', '-Q', '--policy-pcr', '-l', selection(pcrs), '-L', path('policy'));
       // 64 bytes: the seed in hex. Written once, then locked until it is removed.
       await run(
@@ -94,6 +97,7 @@ export function tpmSeed(tools: TpmTools, pcrs: readonly number[]): Promise<Buffe
       );
       const seed = randomBytes(SEED_BYTES).toString('hex');
       await runWith(seed, 'tpm2_nvwrite', '-Q', SEED_INDEX, '-i', '-', '-P', auth);
+      await run('tpm2_nvwritelock', SEED_INDEX, '-P', auth);
     }
     const seed = Buffer.from(await run('tpm2_nvread', SEED_INDEX, '-P', auth), 'hex');
     if (seed.length !== SEED_BYTES) throw new Error('the seed in the TPM is damaged');

@@ -175,3 +175,17 @@ test('the keys of an app come from the TPM, at each boot, for this app alone', a
   const keys = await appKeysFromSeed(seed, { provider: 'tpm', providerId: 'aa' });
   assert.equal(keys.keyProvider.name, 'tpm');
 });
+
+test('a boot that was cut off before it wrote the seed does not keep the app from ever starting', async () => {
+  await using cutOff = await startSwtpm();
+  const its = new TpmTools(cutOff.tcti);
+  await its.operation(({ run }) => run('tpm2_nvdefine', '-Q', '0x1500b17', '-C', 'o', '-s', '64'));
+  const seed = await tpmSeed(its, registerPcrs);
+  assert.equal(seed.length, 32);
+  await cutOff.reset();
+  assert.deepEqual(await tpmSeed(its, registerPcrs), seed);
+  const overwrite = its.operation(({ runWith }) =>
+    runWith('00'.repeat(32), 'tpm2_nvwrite', '0x1500b17', '-i', '-', '-P', 'pcr:sha384:8,9,12,14'),
+  );
+  await assert.rejects(overwrite, /NV access locked/);
+});

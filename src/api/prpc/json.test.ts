@@ -74,6 +74,14 @@ describe('readJson', () => {
     assert.equal(value.signed, -9007199254740993n);
   });
 
+  test('takes no integers beyond 2^53 from a long text, where they are not read exactly', () => {
+    const long = (big: string) => `{"text":"${'a'.repeat(64 * 1024)}","big":${big}}`;
+    assert.equal(readJson(Sample, long('9007199254740991')).big, 9007199254740991n);
+    for (const big of ['9007199254740993', '1e30', '18446744073709551615'])
+      assert.throws(() => readJson(Sample, long(big)), { name: 'DecodeError', message: 'big: out of range' });
+    assert.throws(() => readJson(Sample, long('0.5')), { name: 'DecodeError', message: /expected an integer/ });
+  });
+
   for (const [what, text, reason] of [
     ['text that is not JSON', '{"text":', /invalid JSON/],
     ['a list', '[]', /request: expected an object/],

@@ -1,7 +1,7 @@
 import { DecodeError } from './decode-error.ts';
 import { formatHex, parseHex } from './hex.ts';
 import { parseInteger } from './integers.ts';
-import { maxDepth, maxElements } from './limits.ts';
+import { maxDepth, maxElements, maxExactCharacters } from './limits.ts';
 import { type AnyMessage, Empty, emptyMessage, type Field, type MessageType, type ScalarType } from './message.ts';
 
 /**
@@ -22,10 +22,10 @@ class ExactNumber {
  * @throws {DecodeError} naming the field
  */
 export function readJson(type: MessageType, text: string): AnyMessage {
-  return readMessage(type, parse(text, holdsIntegers(type)), '', 0);
+  return readMessage(type, parse(text, text.length <= maxExactCharacters && holdsIntegers(type)), '', 0);
 }
 
-/** @param exact whether numbers matter: keeping them exact makes parsing several times slower */
+/** @param exact whether numbers matter: keeping them exact makes parsing up to sixty times slower */
 function parse(text: string, exact: boolean): unknown {
   try {
     if (!exact) return JSON.parse(text);
@@ -87,6 +87,8 @@ function readOne(type: ScalarType | MessageType, json: unknown, where: string, d
     default:
       if (json instanceof ExactNumber) return parseInteger(json.text, type, where);
       if (typeof json !== 'number') throw new DecodeError(`${where}: expected an integer`);
+      // Of a long request, whose numbers are not kept exact.
+      if (Number.isInteger(json) && !Number.isSafeInteger(json)) throw new DecodeError(`${where}: out of range`);
       return parseInteger(Object.is(json, -0) ? '0' : String(json), type, where);
   }
 }

@@ -13,6 +13,12 @@ export const smallBodyBytes = 64 * 1024;
 /** Bytes of a query string; also what Node takes as a request line, more or less. */
 export const maxQueryBytes = 16 * 1024;
 
+/**
+ * Characters of a JSON text up to which integers may be larger than 2^53: reading them exactly takes a second for a megabyte, in
+ * which nobody else is answered.
+ */
+export const maxExactCharacters = 64 * 1024;
+
 /** Elements of one repeated field. */
 export const maxElements = 65_536;
 

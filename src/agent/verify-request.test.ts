@@ -20,6 +20,13 @@ describe('readVerifyRequest', () => {
     });
   });
 
+  test('registers of the boot that are expected', () => {
+    const rtmr1 = 'ab'.repeat(48);
+    const { expected } = readVerifyRequest({ attestation: '00', expected: { mrtd: `0x${rtmr1}`, rtmr1 } });
+    const register = Buffer.alloc(48, 0xab);
+    assert.deepEqual(expected, { measurements: { mrtd: register, rtmr1: register } });
+  });
+
   test('a reply of GetQuote', () => {
     const { input } = readVerifyRequest({ quote: '00', event_log: '[]', vm_config: '{}', attestation: '' });
     assert.deepEqual(input, { quote: Buffer.of(0), eventLog: [], config: '{}' });
@@ -41,6 +48,10 @@ describe('readVerifyRequest', () => {
     'os_image_hash',
     'key_provider',
     'mr_config',
+    'mrtd',
+    'rtmr0',
+    'rtmr1',
+    'rtmr2',
   ])
     test(`refuses ${name} outside of expected, and an empty one in it`, () => {
       const refused = { code: 'invalid_argument', message: new RegExp(name) };

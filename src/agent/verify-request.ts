@@ -29,12 +29,19 @@ interface ExpectedJson {
   readonly key_provider?: unknown;
   /** Canonical JSON, as a text. */
   readonly mr_config?: unknown;
+  /** Hex: registers of the boot. */
+  readonly mrtd?: unknown;
+  readonly rtmr0?: unknown;
+  readonly rtmr1?: unknown;
+  readonly rtmr2?: unknown;
 }
 
 export interface VerifyRequest {
   readonly input: VerifyInput;
   readonly expected: Expectations;
 }
+
+const registerNames = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'] as const;
 
 const expectationNames = [
   'report_data',
@@ -44,6 +51,7 @@ const expectationNames = [
   'os_image_hash',
   'key_provider',
   'mr_config',
+  ...registerNames,
 ] as const satisfies readonly (keyof ExpectedJson)[];
 
 /**
@@ -75,6 +83,10 @@ export function readExpectations(json: unknown): Expectations {
   const osImageHash = hexField(expected, 'os_image_hash');
   const keyProvider = textField(expected, 'key_provider');
   const mrConfig = textField(expected, 'mr_config');
+  const registers = registerNames.flatMap((name) => {
+    const value = hexField(expected, name);
+    return value === null ? [] : [[name, value] as const];
+  });
   if (reportData !== null && reportData.length > REPORT_DATA_BYTES) throw refusal('report_data: more than 64 bytes');
   return {
     ...(reportData === null ? {} : { reportData }),
@@ -84,6 +96,7 @@ export function readExpectations(json: unknown): Expectations {
     ...(osImageHash === null ? {} : { osImageHash }),
     ...(keyProvider === null ? {} : { keyProvider: { name: keyProvider } }),
     ...(mrConfig === null ? {} : { mrConfig }),
+    ...(registers.length === 0 ? {} : { measurements: Object.fromEntries(registers) }),
   };
 }
 

@@ -6,6 +6,7 @@ import { parseEventLog } from '../events.ts';
 import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from '../measurements.ts';
 import { issueCollateral } from '../simulated/collateral.ts';
 import { SimulatedPlatform } from '../simulated/platform.ts';
+import { parseQuote } from '../tdx-quote.ts';
 import { attestedVm, composeText } from '../testing/attested-vm.ts';
 import type { Expectations } from './input.ts';
 import type { VerificationReport } from './report.ts';
@@ -111,6 +112,19 @@ test('a changed quote is named', async () => {
     const changed = await encodeAttestation({ ...attestation, quote }, 0);
     assert.deepEqual(failed(await verifyAttestation({ attestation: changed }, trust)), ['quote', ...also]);
   }
+});
+
+test('a domain that its host can debug is refused', async () => {
+  const attestation = await decodeAttestation(await vm.attestor.attest(reportData));
+  const { report } = parseQuote(attestation.quote);
+  const withAttributes = async (tdAttributes: string) => {
+    const quote = vm.platform.quote({ ...report, tdAttributes: Buffer.from(tdAttributes, 'hex') });
+    return verifyAttestation({ attestation: await encodeAttestation({ ...attestation, quote }, 0) }, trust);
+  };
+  assert.deepEqual(failed(await withAttributes('0000001000000000')), []);
+  const debugged = await withAttributes('0100001000000000');
+  assert.deepEqual(failed(debugged), ['quote']);
+  assert.match(debugged.checks.find(({ name }) => name === 'quote')!.detail, /debug/i);
 });
 
 test('a changed event log is named', async () => {

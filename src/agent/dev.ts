@@ -126,7 +126,10 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
     shutDown: null,
     log,
   });
-  await writeFileAtomic(path(files.ca), agent.keys.caCert);
+  // With fixed keys of another KMS its root is not where the certificates end that are signed here.
+  const { keyProvider, caCert } = agent.keys;
+  const authority = keyProvider.name === 'kms' ? toPem(kms.caCertificate, certificateLabel) : caCert;
+  await writeFileAtomic(path(files.ca), authority);
 
   const make = agentServers(agent);
   const sockets = [

@@ -5,6 +5,8 @@ import type { AppInfo } from './protocol/dstack-guest.ts';
 
 /** Characters of a text of the firmware that are shown. */
 const maxFirmwareText = 200;
+/** How long `Info` waits for the agent's certificate, milliseconds: clients give up after three seconds. */
+const certificateMs = 1500;
 
 /**
  * `Info`.
@@ -15,7 +17,7 @@ export async function appInfo(agent: Agent, audience: 'app' | 'public'): Promise
   const shown = audience === 'app' || compose.publicTcbinfo;
   const [info, appCert, vendor, product] = await Promise.all([
     attestedInfo(agent.attestor, compose),
-    agent.appCert(),
+    certificate(agent),
     firmwareText('sys_vendor'),
     firmwareText('product_name'),
   ]);
@@ -34,6 +36,20 @@ export async function appInfo(agent: Agent, audience: 'app' | 'public'): Promise
     cloud_vendor: vendor,
     cloud_product: product,
   };
+}
+
+/** The agent's certificate, empty while nobody signs it: an app must learn who it is though its KMS is away. */
+async function certificate({ appCert, log }: Agent): Promise<string> {
+  const { promise: late, resolve } = Promise.withResolvers<string>();
+  const timer = setTimeout(resolve, certificateMs, '');
+  try {
+    return await Promise.race([appCert(), late]);
+  } catch (error) {
+    log.debug({ err: error }, "the agent's certificate was not signed");
+    return '';
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** A text of the firmware's tables; empty on machines that have none. */

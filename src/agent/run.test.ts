@@ -157,6 +157,38 @@ describe('an app with a KMS', () => {
     }
   });
 
+  test('knows who it is while its KMS is away', async () => {
+    const platform = await SimulatedPlatform.open(join(home, 'tee'));
+    const trust = () => ({ root: platform.root, collateral: issueCollateral(platform) });
+    const options = { root: createRoot(), trust, policy: async () => defaultPolicy, names: ['localhost'], log };
+    let server = createKmsServer(options);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await install(
+      { name: 'app', key_provider: 'kms' },
+      { sysConfig: { kms_urls: [`https://127.0.0.1:${port}`] } },
+    );
+    const away = async () => {
+      server.close();
+      server.closeAllConnections();
+      await once(server, 'close');
+    };
+    await start();
+    const { app_id: appId, app_cert: appCert } = await call('Info');
+    assert.match(appCert as string, /^-----BEGIN CERTIFICATE/);
+    await away();
+    await stop();
+    await start();
+    const info = await call('Info');
+    assert.deepEqual([info.app_id, info.app_cert], [appId, '']);
+    server = createKmsServer(options);
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    assert.match((await call('Info')).app_cert as string, /^-----BEGIN CERTIFICATE/);
+    await away();
+  });
+
   test('does not start when the host names none', async () => {
     await install({ name: 'app', key_provider: 'kms' });
     await assert.rejects(start(), { code: 'invalid_argument', message: 'the host names no KMS' });

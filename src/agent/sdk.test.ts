@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { keccak_256 } from '@noble/hashes/sha3.js';
@@ -9,8 +9,12 @@ import { DstackClient, getComposeHash, TappdClient } from '@phala/dstack-sdk';
 import { toKeypairSecure } from '@phala/dstack-sdk/solana';
 import { toViemAccountSecure } from '@phala/dstack-sdk/viem';
 import { recoverMessageAddress } from 'viem';
+import { getKey } from '../attest/app-key.ts';
+import { serializeAppKeys } from '../attest/app-keys.ts';
 import { k256PublicKey } from '../attest/secp256k1.ts';
 import { k256Recover } from '../attest/testing/k256-recover.ts';
+import { createRoot } from '../kms/root.ts';
+import { devAppKeys } from './dev-kms.ts';
 import { startTestAgent, type TestDevAgent } from './testing/dev-agent.ts';
 import { parseTrust } from './trust-file.ts';
 
@@ -229,6 +233,27 @@ describe('keys', () => {
     assert.equal((await keyOf(second)).key, before.key);
     const { certificate_chain: chain } = await new DstackClient(second.dstackSocket).getTlsKey({ subject: 'a' });
     assert.equal(await readFile(join(second.directory, 'ca.pem'), 'utf8'), chain[1]);
+  });
+
+  test('that are fixed may be those of a KMS elsewhere; certificates still end at ca.pem', async () => {
+    const elsewhere = await devAppKeys(createRoot(), Buffer.alloc(20, 1), Buffer.alloc(20, 2));
+    await using first = await startTestAgent();
+    const file = join(first.directory, 'fixed.json');
+    await writeFile(file, serializeAppKeys(elsewhere));
+    const second = await first.restart({ appKeysFile: file });
+    try {
+      const client = new DstackClient(second.dstackSocket);
+      assert.deepEqual(
+        Buffer.from((await client.getKey('path')).key),
+        (await getKey(elsewhere, 'path', '', 'secp256k1')).key,
+      );
+      const { certificate_chain: chain } = await client.getTlsKey({ subject: 'a' });
+      const [leaf, authority, root] = chain.map((pem) => new X509Certificate(pem));
+      assert.ok(leaf!.verify(authority!.publicKey) && authority!.verify(root!.publicKey));
+      assert.equal(chain[2], await readFile(join(second.directory, 'ca.pem'), 'utf8'));
+    } finally {
+      await second.stop();
+    }
   });
 
   test('of a TPM are refused: there is none', async () => {

@@ -165,10 +165,7 @@ describe('an app with a KMS', () => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    await install(
-      { name: 'app', key_provider: 'kms' },
-      { sysConfig: { kms_urls: [`https://127.0.0.1:${port}`] } },
-    );
+    await install({ name: 'app', key_provider: 'kms' }, { sysConfig: { kms_urls: [`https://127.0.0.1:${port}`] } });
     const away = async () => {
       server.close();
       server.closeAllConnections();

@@ -70,7 +70,7 @@ describe('the guide to the guest agent', () => {
 
   test('every file of the table is there', async () => {
     const names = (await guideTable()).flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/g)]);
-    assert.equal(names.length, 8);
+    assert.equal(names.length, 9);
     for (const [, name] of names) await stat(join(home, 'dstack-dev', name!));
   });
 

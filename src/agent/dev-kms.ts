@@ -31,7 +31,7 @@ export async function devAppKeys(root: KmsRoot, appId: Buffer, instanceId: Buffe
  */
 export function devSigner(root: KmsRoot, appId: Buffer, appInfo: () => Promise<Buffer>): CertificateSigner {
   const { key, certificate } = appAuthority(root, appId);
-  const signer = new LocalSigner(key, pem(certificate), appInfo);
+  const signer = new LocalSigner(key, pem(certificate), appInfo, appId);
   return {
     needsAttestation: false,
     sign: async (request, signature) => [...(await signer.sign(request, signature)), pem(root.caCertificate)],

@@ -2,7 +2,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { type AppCompose, defaultAppId, ID_BYTES, instanceId, parseAppCompose } from '../attest/app-compose.ts';
-import { parseAppKeys } from '../attest/app-keys.ts';
+import { parseAppKeys, serializeAppKeys } from '../attest/app-keys.ts';
 import { Attestor } from '../attest/attest.ts';
 import { measureBoot } from '../attest/boot-measurements.ts';
 import { sha256, sha384 } from '../attest/hash.ts';
@@ -62,6 +62,7 @@ export interface DevAgent {
 const files = {
   compose: 'app-compose.json',
   ca: 'ca.pem',
+  keys: 'app-keys.json',
   events: 'runtime_events.log',
   trust: 'tee-trust.json',
   http: 'http-url',
@@ -130,6 +131,8 @@ export async function startDevAgent(options: DevOptions): Promise<DevAgent> {
   const { keyProvider, caCert } = agent.keys;
   const authority = keyProvider.name === 'kms' ? toPem(kms.caCertificate, certificateLabel) : caCert;
   await writeFileAtomic(path(files.ca), authority);
+  // For tests elsewhere that are to see the same keys.
+  await writeFileAtomic(path(files.keys), serializeAppKeys(agent.keys), 0o600);
 
   const make = agentServers(agent);
   const sockets = [

@@ -224,7 +224,8 @@ describe('files', () => {
   });
 
   test('secrets and sockets are for their owner alone', async () => {
-    for (const name of ['kms-root.json', 'simulated-tee.json', 'dstack.sock', 'tappd.sock', 'guest.sock'])
+    const secrets = ['app-keys.json', 'kms-root.json', 'simulated-tee.json'];
+    for (const name of [...secrets, 'dstack.sock', 'tappd.sock', 'guest.sock'])
       assert.equal((await stat(`${agent.directory}/${name}`)).mode & 0o077, 0, name);
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { keccak_256 } from '@noble/hashes/sha3.js';
@@ -9,12 +9,10 @@ import { DstackClient, getComposeHash, TappdClient } from '@phala/dstack-sdk';
 import { toKeypairSecure } from '@phala/dstack-sdk/solana';
 import { toViemAccountSecure } from '@phala/dstack-sdk/viem';
 import { recoverMessageAddress } from 'viem';
-import { getKey } from '../attest/app-key.ts';
-import { serializeAppKeys } from '../attest/app-keys.ts';
 import { k256PublicKey } from '../attest/secp256k1.ts';
 import { k256Recover } from '../attest/testing/k256-recover.ts';
-import { createRoot } from '../kms/root.ts';
-import { devAppKeys } from './dev-kms.ts';
+import { raTlsOid, raTlsPayload } from '../attest/tls/extensions.ts';
+import { readCertificate } from '../attest/x509/certificate.ts';
 import { startTestAgent, type TestDevAgent } from './testing/dev-agent.ts';
 import { parseTrust } from './trust-file.ts';
 
@@ -91,6 +89,9 @@ describe('the dstack SDK', () => {
     const key = createPublicKey(createPrivateKey(tls.key));
     assert.ok(leaf!.checkPrivateKey(createPrivateKey(tls.key)));
     assert.ok(leaf!.publicKey.equals(key));
+    const { extensions } = readCertificate(leaf!.raw);
+    assert.deepEqual(raTlsPayload(extensions, raTlsOid.appId), agent.appId);
+    assert.equal(raTlsPayload(extensions, raTlsOid.usage)?.toString(), 'app:custom');
     assert.equal(root!.toString().trim(), (await readFile(join(agent.directory, 'ca.pem'), 'utf8')).trim());
     assert.notEqual((await client.getTlsKey()).key, tls.key);
   });
@@ -235,24 +236,16 @@ describe('keys', () => {
     assert.equal(await readFile(join(second.directory, 'ca.pem'), 'utf8'), chain[1]);
   });
 
-  test('that are fixed may be those of a KMS elsewhere; certificates still end at ca.pem', async () => {
-    const elsewhere = await devAppKeys(createRoot(), Buffer.alloc(20, 1), Buffer.alloc(20, 2));
+  test('that one directory has are taken to another; certificates end at the ca.pem of each', async () => {
     await using first = await startTestAgent();
-    const file = join(first.directory, 'fixed.json');
-    await writeFile(file, serializeAppKeys(elsewhere));
-    const second = await first.restart({ appKeysFile: file });
-    try {
-      const client = new DstackClient(second.dstackSocket);
-      assert.deepEqual(
-        Buffer.from((await client.getKey('path')).key),
-        (await getKey(elsewhere, 'path', '', 'secp256k1')).key,
-      );
-      const { certificate_chain: chain } = await client.getTlsKey({ subject: 'a' });
+    await using second = await startTestAgent({ appKeysFile: join(first.directory, 'app-keys.json') });
+    const [before, taken] = [await keyOf(first), await keyOf(second)];
+    assert.deepEqual([taken.key, taken.chain], [before.key, before.chain]);
+    for (const { dstackSocket, directory } of [first, second]) {
+      const { certificate_chain: chain } = await new DstackClient(dstackSocket).getTlsKey({ subject: 'a' });
       const [leaf, authority, root] = chain.map((pem) => new X509Certificate(pem));
       assert.ok(leaf!.verify(authority!.publicKey) && authority!.verify(root!.publicKey));
-      assert.equal(chain[2], await readFile(join(second.directory, 'ca.pem'), 'utf8'));
-    } finally {
-      await second.stop();
+      assert.equal(chain[2], await readFile(join(directory, 'ca.pem'), 'utf8'));
     }
   });
 

@@ -20,28 +20,34 @@ export interface CertificateSigner {
   sign(request: Buffer, signature: Buffer): Promise<string[]>;
 }
 
-/** The app's own authority, for apps without a KMS. */
+/** The app's own authority, for apps without a KMS; with `appId` it signs as one that a KMS made. */
 export class LocalSigner implements CertificateSigner {
   readonly needsAttestation = false;
   readonly #key: KeyObject;
   readonly #certificate: Buffer;
   readonly #appInfo: () => Promise<Buffer>;
+  readonly #appId: Buffer | null;
 
   /**
    * @param key of the authority
    * @param certificate its certificate, PEM
    * @param appInfo encoded app info, asked for when a request wants it
+   * @param appId 20 bytes that go into every certificate
    */
-  constructor(key: KeyObject, certificate: string, appInfo: () => Promise<Buffer>) {
+  constructor(key: KeyObject, certificate: string, appInfo: () => Promise<Buffer>, appId: Buffer | null = null) {
     this.#key = key;
     this.#certificate = certificateFromPem(certificate);
     this.#appInfo = appInfo;
+    this.#appId = appId;
   }
 
   async sign(encoded: Buffer, signature: Buffer): Promise<string[]> {
     const request = checkRequest(encoded, signature);
     const issuer = { key: this.#key, certificate: this.#certificate };
-    const leaf = issueLeaf(request, issuer, request.withAppInfo ? { appInfo: await this.#appInfo() } : {});
+    const leaf = issueLeaf(request, issuer, {
+      ...(this.#appId === null ? {} : { appId: this.#appId }),
+      ...(request.withAppInfo ? { appInfo: await this.#appInfo() } : {}),
+    });
     return [leaf, this.#certificate].map((certificate) => toPem(certificate, certificateLabel));
   }
 }

@@ -48,7 +48,8 @@ export class ActivityRecorder {
     const written = this.#store
       .record(entry)
       .catch((error: unknown) => this.#log.warn({ err: error, type: entry.type }, 'activity was not recorded'));
-    this.#written = Promise.all([this.#written, written]);
+    // Its outcome is nothing: those of all that was ever written would be held by the next.
+    this.#written = Promise.all([this.#written, written]).then(() => {});
   }
 
   recordVmEvent(event: VmEvent): void {

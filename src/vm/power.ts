@@ -69,6 +69,7 @@ export class Power {
     try {
       await this.#operations.run(startPlanOf(operation), starting, operation);
     } catch (error) {
+      this.#operations.records.emit('vm.failed', vm);
       const outcome = () => this.#operations.finish(starting, notStarted(operation, 'the VM did not start'));
       throw await this.#operations.fail(starting, error, outcome);
     }

@@ -93,7 +93,11 @@ describe('/metrics', () => {
     await api.call('CreateVm', { vm_id: 'v', config: smallConfig });
     api.host.failing.add('start');
     assert.equal((await api.call('BootVm', { vm_id: 'v' })).status, 500);
-    assert.equal((await scrape(api.url)).get('unkey_metald_backend_errors_total{backend="fake",operation="boot"}'), 1);
+    const series = await scrape(api.url);
+    assert.equal(series.get('unkey_metald_backend_errors_total{backend="fake",operation="boot"}'), 1);
+    for (const name of ['process_create_requests', 'process_create_failures', 'jailer_start_failures'])
+      assert.equal(series.get(`unkey_metald_${name}_total`), 1, name);
+    assert.equal(series.get('unkey_metald_process_create_success_total'), 0);
   });
 
   it('adds up where whoever asks must not see customers', async () => {

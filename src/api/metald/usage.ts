@@ -14,6 +14,8 @@ export interface Sample {
 
 interface Entry {
   readonly at: number;
+  /** When the VM was started that was looked at. */
+  readonly startedAt: string | null;
   readonly sample: Promise<Sample | null>;
   /** What the entry before saw of the same process. */
   readonly before: { readonly at: number; readonly pid: number; readonly cpuMicros: number } | null;
@@ -42,9 +44,10 @@ export class UsageSamples {
     }
     const now = this.#clock();
     const known = this.#entries.get(vm.id);
-    if (known && now - known.at < freshMs) return known.sample;
+    const { startedAt } = vm;
+    if (known && known.startedAt === startedAt && now - known.at < freshMs) return known.sample;
     const sample = this.#look(vm, known, now);
-    this.#entries.set(vm.id, { at: now, sample, before: known?.before ?? null });
+    this.#entries.set(vm.id, { at: now, startedAt, sample, before: known?.before ?? null });
     return sample;
   }
 

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { create, equals, fromJson, toJson } from '@bufbuild/protobuf';
+import { create, type DescMessage, equals, fromJson, toJson } from '@bufbuild/protobuf';
+import { Code } from '@connectrpc/connect';
 import fc from 'fast-check';
 import {
+  CreateVmRequestSchema,
   GetVmInfoResponseSchema,
+  ListVmsRequestSchema,
   ListVmsResponseSchema,
+  NetworkMode,
   VmConfigSchema,
   VmMetricsSchema,
   VmState,
@@ -93,4 +97,28 @@ describe('JSON of requests', () => {
       assert.equal(readJson(VmConfigSchema, json).memory?.sizeBytes, 134_217_728n);
     });
   }
+
+  for (const [what, desc, json, message] of [
+    ['a list', ListVmsRequestSchema, '{"state_filter":["VM_STATE_RUNNING","RUNNING"]}', 'state_filter: "RUNNING"'],
+    ['a message of a list', VmConfigSchema, '{"network":[{},{"mode":"IPV4_ONLY"}]}', 'mode: "IPV4_ONLY"'],
+    ['a message', CreateVmRequestSchema, '{"config":{"network":[{"mode":"ipv6_only"}]}}', 'mode: "ipv6_only"'],
+  ] as const) {
+    it(`is refused for a name in ${what} that is none of its field's`, () => {
+      assert.throws(() => readJson<DescMessage>(desc, json), {
+        code: Code.InvalidArgument,
+        rawMessage: `unmarshal message: ${message} is not known`,
+      });
+    });
+  }
+
+  it('is read with the names and the numbers of enums', () => {
+    const { network } = readJson(
+      VmConfigSchema,
+      '{"network":[{"mode":"NETWORK_MODE_IPV4_ONLY"},{"mode":3},{"mode":null}]}',
+    );
+    assert.deepEqual(
+      network.map(({ mode }) => mode),
+      [NetworkMode.IPV4_ONLY, NetworkMode.IPV6_ONLY, NetworkMode.UNSPECIFIED],
+    );
+  });
 });

@@ -69,16 +69,34 @@ function parsed(text: string): JsonValue | undefined {
   }
 }
 
-/** A name in a list that is not known is a mistake: left out, as with unknown fields, a filter would let everything through. */
+/**
+ * A name of an enum that is not known is a mistake: left out, as the library does with unknown fields, a filter would let
+ * everything through, and a VM would be something else than was asked for.
+ */
 function requireNames(desc: DescMessage, value: JsonValue): void {
   const given = Object(value) as Readonly<Record<string, unknown>>;
-  for (const { enum: names, fieldKind, name, jsonName } of desc.fields) {
-    if (fieldKind !== 'list' || !names) continue;
-    for (const list of [given[name], given[jsonName]])
-      for (const item of Array.isArray(list) ? list : [])
-        if (typeof item === 'string' && !names.values.some((known) => known.name === item))
-          throw new Error(`${name}: ${JSON.stringify(item)} is not known`);
+  for (const field of fieldsWithNames(desc)) {
+    for (const found of [given[field.name], given[field.jsonName]])
+      for (const item of Array.isArray(found) ? found : [found])
+        if (field.message) requireNames(field.message, item);
+        else if (typeof item === 'string' && !field.enum?.values.some(({ name }) => name === item))
+          throw new Error(`${field.name}: ${JSON.stringify(item)} is not known`);
   }
+}
+
+const withNames = new WeakMap<DescMessage, readonly DescField[]>();
+
+/** The fields that are enums, or lead to some. */
+function fieldsWithNames(desc: DescMessage): readonly DescField[] {
+  let fields = withNames.get(desc);
+  if (!fields) {
+    fields = desc.fields.filter(
+      ({ enum: names, message }) =>
+        names !== undefined || (message !== undefined && fieldsWithNames(message).length > 0),
+    );
+    withNames.set(desc, fields);
+  }
+  return fields;
 }
 
 function malformed(reason: string): ConnectError {

@@ -62,9 +62,17 @@ function reasonOf(code: ErrorCode): string {
 
 function messageOf(failure: BerthError, { vmId }: FailedCall): string {
   if (failure.code !== 'wrong_state') return failure.message;
-  const state = stateName(failure.params.state as VmState);
-  return `VM ${vmId ?? ''} must be ${failure.params.expected} (state=${state})`;
+  const state = failure.params.state as VmState;
+  const is = underWay[state] ?? `state=${stateName(state)}`;
+  return `VM ${vmId ?? ''} must be ${failure.params.expected} (${is})`;
 }
+
+/** What the dialect has no state for: the one it shows meanwhile may be the very one that was expected. */
+const underWay: Readonly<Partial<Record<VmState, string>>> = {
+  starting: 'it is being started',
+  stopping: 'it is being shut down',
+  removing: 'it is being deleted',
+};
 
 /** `Code.NotFound` → `not_found`. */
 export function codeName(code: Code): string {

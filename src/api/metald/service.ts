@@ -71,7 +71,8 @@ export class MetaldService {
 
   async deleteVm(request: pb.DeleteVmRequest, caller: Caller): Promise<pb.DeleteVmResponse> {
     const vm = this.#own(request.vmId, caller);
-    const isUp = vm.state === 'running' || vm.state === 'paused' || vm.state === 'starting';
+    // One that is being shut down runs until it is down: without force its guest has the time it was given.
+    const isUp = ['starting', 'running', 'paused', 'stopping'].includes(vm.state);
     if (isUp && !request.force && !this.#settings.loadScriptRules)
       throw wrongState(vm, 'shut down first, or deleted with force');
     await this.#vms.remove(vm.id);
@@ -97,7 +98,8 @@ export class MetaldService {
           'RUNNING or PAUSED to be shut down with force',
         )
       : this.#expect(request.vmId, caller, ['running'], 'RUNNING to shut down');
-    const graceMs = timeoutSeconds * 1000;
+    // Berth's own init is asked first, where there is one, and then the power button is pressed: each has its part of the time.
+    const graceMs = (timeoutSeconds * 1000) / (vm.guestChannel === 'required' ? 2 : 1);
     const stopped = await this.#vms.stop(vm.id, { force, ...(graceMs === 0 ? {} : { graceMs }) });
     return create(pb.ShutdownVmResponseSchema, { success: true, state: wireState(stopped) });
   }

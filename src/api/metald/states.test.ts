@@ -175,6 +175,38 @@ describe('what clients may ask for', () => {
 });
 
 describe('a shutdown that waits for its guest', () => {
+  /** Has a VM that is being shut down, and whose guest takes its time. */
+  async function shutDownSlowly(api: TestApi) {
+    await bring(api, 'vm', 'RUNNING');
+    const { promise, resolve } = Promise.withResolvers<void>();
+    api.host.waiting.set('waitForExit', promise);
+    const reply = api.call('ShutdownVm', { vm_id: 'vm', timeout_seconds: 600 });
+    while (api.vms.get('vm').state !== 'stopping') await new Promise(setImmediate);
+    return { reply, end: resolve };
+  }
+
+  it('is not cut short by a removal without force, nor by anything else but force', async () => {
+    await using api = await openTestApi();
+    const { reply, end } = await shutDownSlowly(api);
+    assert.equal(await stateOf(api, 'vm'), 'RUNNING');
+    for (const name of ['DeleteVm', 'ShutdownVm', 'PauseVm', 'RebootVm', 'BootVm', 'ResumeVm']) {
+      const { status, json } = await api.call(name, { vm_id: 'vm' });
+      assert.deepEqual([name, status, json.code], [name, 412, 'failed_precondition']);
+      assert.match(json.message, /^VM vm must be .* \(it is being shut down\)$/);
+    }
+    assert.equal(api.vms.get('vm').state, 'stopping');
+    end();
+    assert.deepEqual((await reply).json, { success: true, state: 'VM_STATE_SHUTDOWN' });
+  });
+
+  it('has half of its time for each of the two ways to ask a guest of an image', async () => {
+    await using api = await openTestApi();
+    await bring(api, 'vm', 'RUNNING');
+    assert.equal((await api.call('ShutdownVm', { vm_id: 'vm', timeout_seconds: 4 })).status, 200);
+    // This one does not listen to the first.
+    assert.deepEqual(api.host.graces, [2000]);
+  });
+
   it('is cut short by one with force', async () => {
     await using api = await openTestApi();
     await bring(api, 'vm', 'RUNNING');

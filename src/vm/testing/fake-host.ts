@@ -67,6 +67,8 @@ export class FakeHost {
   readonly egressOf = new Map<string, Egress>();
   /** Calls to engine and guest that were begun, in order. */
   readonly calls: { readonly name: FakeCall; readonly id: string }[] = [];
+  /** How long guests were given to end, in order, milliseconds. */
+  readonly graces: number[] = [];
   /** Looks at each call as it begins: what it throws, the call fails with. */
   onCall: (name: FakeCall, id: string) => void | Promise<void> = () => {};
   /** Whose memory a VM began with, by VM id. */
@@ -222,7 +224,8 @@ export class FakeHost {
       cpuMicros: async () => performance.now() * 1000,
       usage: async () => ({ pid: 1, cpuMicros: performance.now() * 1000, residentBytes: 0, disks: new Map() }),
       powerButton: async () => {},
-      waitForExit: async (id) => {
+      waitForExit: async (id, _dir, ms) => {
+        this.graces.push(ms);
         await this.#call('waitForExit', id);
         return !this.processes.has(id);
       },

@@ -27,8 +27,12 @@ export class Ledger {
 
   /** Enters a VM's record in the place of an earlier one; undefined where there was, or is, none. */
   replace(before: Vm | undefined, after: Vm | undefined): void {
-    if (before) this.#enter(before, -1);
-    if (after) this.#enter(after, 1);
+    if (before) this.#count(before, -1);
+    if (after) this.#count(after, 1);
+    // What is written as it was claimed, and most changes, leave the leases as they are.
+    if (before?.nics === after?.nics && before?.uid === after?.uid) return;
+    if (before) this.#lease(before, -1);
+    if (after) this.#lease(after, 1);
   }
 
   get host(): Totals {
@@ -64,12 +68,15 @@ export class Ledger {
     this.#lowestAddress = address;
   }
 
-  #enter(vm: Vm, sign: 1 | -1): void {
+  #count(vm: Vm, sign: 1 | -1): void {
     const demand = demandOf(vm);
     this.#host = sum(this.#host, demand, sign);
     const tenant = sum(this.tenant(vm.tenant), demand, sign);
     if (tenant.vms === 0) this.#tenants.delete(vm.tenant);
     else this.#tenants.set(vm.tenant, tenant);
+  }
+
+  #lease(vm: Vm, sign: 1 | -1): void {
     for (const { addresses } of vm.nics) {
       for (const part of partsOf(addresses)) {
         if (sign === 1) this.#parts.add(part);

@@ -100,6 +100,21 @@ describe('/metrics', () => {
     assert.equal(series.get('unkey_metald_process_create_success_total'), 0);
   });
 
+  it('counts processes whoever had them started', async () => {
+    await using api = await openTestApi();
+    const { id } = await api.vms.create({ cpus: 1, memoryMiB: 64, egress: { outbound: false, allow: [] } });
+    await api.call('CreateVm', { vm_id: 'v', config: smallConfig });
+    await api.call('BootVm', { vm_id: 'v' });
+    await api.vms.remove(id);
+    const series = await scrape(api.url);
+    assert.deepEqual(
+      ['create_requests', 'create_success', 'create_failures', 'cleanups'].map((name) =>
+        series.get(`unkey_metald_process_${name}_total`),
+      ),
+      [2, 2, 0, 1],
+    );
+  });
+
   it('adds up where whoever asks must not see customers', async () => {
     await using api = await openTestApi({ metricsDetail: 'aggregate' });
     for (const customer of ['alpha', 'beta'])

@@ -132,7 +132,9 @@ function registerProcessMetrics(registry: Registry, vms: VmService, usage: Usage
     for (const counter of all) counter.inc();
   };
   return vms.onEvent((event: VmEvent) => {
-    if (event.type === 'vm.started') inc(requests, successes, jailRequests, jailSuccesses);
+    // Other APIs have VMs made and started in one.
+    const isStart = event.type === 'vm.created' && vms.get(event.vmId).state === 'running';
+    if (isStart || event.type === 'vm.started') inc(requests, successes, jailRequests, jailSuccesses);
     else if (event.type === 'vm.failed') inc(requests, failures, jailRequests, jailFailures);
     else if (event.type === 'vm.stopped') inc(terminations);
     else if (event.type === 'vm.removed') {

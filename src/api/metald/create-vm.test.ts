@@ -5,6 +5,7 @@ import { BerthError } from '../../common/errors.ts';
 import { type CreateVmOptions, decodeCreateVm } from './create-vm.ts';
 import { CreateVmRequestSchema } from './gen/vmprovisioner/v1/vm_pb.js';
 import { readJson } from './json.ts';
+import { openTestApi, smallConfig } from './testing/test-api.ts';
 
 const image = { id: 'img-1', name: 'debian' };
 const options: CreateVmOptions = {
@@ -266,4 +267,47 @@ describe('a configuration', () => {
     });
     assert.deepEqual([cpus, memoryMiB], [2, 1024]);
   });
+});
+
+describe('what no VM of the host can be', () => {
+  const mine = { ...smallConfig, storage: [{ path: 'image:test' }] };
+  for (const [message, config] of [
+    ['vcpu_count must be a whole number from 1 to 4', { ...mine, cpu: { vcpu_count: 32 } }],
+    [
+      'memory size_bytes in MiB must be a whole number from 64 to 1024',
+      { ...mine, memory: { size_bytes: 1024 * 1024 ** 3 } },
+    ],
+    [
+      'kernel_args must be at most 1024 printable ASCII characters',
+      { ...mine, boot: { ...mine.boot, kernel_args: '\n' } },
+    ],
+    [
+      'console output: the name of the file must be 1 to 64 letters, digits, ., - or _',
+      { ...mine, console: { output: '/tmp/' } },
+    ],
+    [
+      'metadata: entries must be at most 64',
+      { ...mine, metadata: Object.fromEntries(Array.from({ length: 65 }, (_, n) => [n, ''])) },
+    ],
+    ['metadata: the key of an entry must be 1 to 256 bytes', { ...mine, metadata: { '': 'x' } }],
+    [
+      'network: the id of an interface must be 1 to 32 letters, digits, ., - or _',
+      { ...mine, network: [{ id: 'a b' }] },
+    ],
+    ['network: two interfaces have the same id', { ...mine, network: [{ id: 'a' }, { id: 'a' }] }],
+    [
+      'storage: the id of a device must be 1 to 32 letters, digits, ., - or _',
+      { ...mine, storage: [...mine.storage, { id: 'a b', path: 'image:test' }] },
+    ],
+    [
+      'storage: two devices have the same id',
+      { ...mine, storage: [...mine.storage, ...Array(2).fill({ id: 'a', path: 'image:test' })] },
+    ],
+  ] as const) {
+    it(`is refused in the words of clients: ${message}`, async () => {
+      await using api = await openTestApi();
+      const { status, json } = await api.call('CreateVm', { config });
+      assert.deepEqual([status, json.code, json.message], [400, 'invalid_argument', message]);
+    });
+  }
 });

@@ -154,6 +154,28 @@ function decodeConsole(console: ConsoleConfig | undefined): string | null {
   return console.output.split('/').at(-1) ?? '';
 }
 
+/** What the VM service calls otherwise than clients do, where it says what is wrong with a request. */
+const clientsWords: readonly (readonly [ours: RegExp, theirs: string])[] = [
+  [/^cpus\b/, 'vcpu_count'],
+  [/^memoryMiB\b/, 'memory size_bytes in MiB'],
+  [/^kernelArgs\b/, 'kernel_args'],
+  [/^consoleFile\b/, 'console output: the name of the file'],
+  [/^labels must be at most/, 'metadata: entries must be at most'],
+  [/^the (key|value) of a label\b/, 'metadata: the $1 of an entry'],
+  [/^the name of a disk\b/, 'storage: the id of a device'],
+  [/^two disks have the same name$/, 'storage: two devices have the same id'],
+  [/^the name of a network\b/, 'network: the id of an interface'],
+  [/^two networks have the same name$/, 'network: two interfaces have the same id'],
+];
+
+/** The failure of a request, which names settings as the client did. */
+export function inWordsOfClients(error: unknown): unknown {
+  if (!(error instanceof BerthError) || error.code !== 'invalid_argument') return error;
+  const reason = String(error.params.reason);
+  const words = clientsWords.find(([ours]) => ours.test(reason));
+  return words ? invalid(reason.replace(...words)) : error;
+}
+
 function invalid(reason: string): BerthError {
   return new BerthError('invalid_argument', { reason });
 }

@@ -8,7 +8,7 @@ import type { VmService } from '../../vm/api.ts';
 import type { Vm } from '../../vm/model.ts';
 import type { Caller } from './auth.ts';
 import { encodeVmDetails, encodeVmInfo, sizeOf } from './codec.ts';
-import { decodeCreateVm } from './create-vm.ts';
+import { decodeCreateVm, inWordsOfClients } from './create-vm.ts';
 import { refusal } from './errors.ts';
 import * as pb from './gen/vmprovisioner/v1/vm_pb.js';
 import { page } from './pages.ts';
@@ -65,7 +65,10 @@ export class MetaldService {
       });
     const { allowIps, unsupported } = this.#settings;
     const options = { allowIps, unsupported, images: this.#images };
-    const vm = await this.#vms.create(decodeCreateVm(request, caller.customer, options));
+    const wanted = decodeCreateVm(request, caller.customer, options);
+    const vm = await this.#vms.create(wanted).catch((error: unknown) => {
+      throw inWordsOfClients(error);
+    });
     return create(pb.CreateVmResponseSchema, { vmId: vm.id, state: wireState(vm) });
   }
 

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 
 import { runCommand } from '../common/command.ts';
+import { withDictionaryOf4GiB } from '../common/testing/xz.ts';
 import { writeCpio } from './cpio.ts';
 import { elfSection } from './elf.ts';
 import { buildInitramfs } from './initramfs.ts';
@@ -48,13 +49,25 @@ function moduleFile(modinfo: readonly string[]): Buffer {
   ]);
 }
 
-async function imageOf(name: string, files: Readonly<Record<string, Buffer | string>>): Promise<string> {
+async function packedByXz(content: string): Promise<Buffer> {
+  const path = join(work, 'packed');
+  await writeFile(path, content);
+  await runCommand('xz', ['--force', path]);
+  return readFile(`${path}.xz`);
+}
+
+async function imageOf(
+  name: string,
+  files: Readonly<Record<string, Buffer | string>>,
+  change: (tree: string) => Promise<void> = async () => {},
+): Promise<string> {
   const tree = join(work, `${name}-tree`);
   for (const [path, content] of Object.entries(files)) {
     await mkdir(join(tree, path, '..'), { recursive: true });
     await writeFile(join(tree, path), content);
   }
   await mkdir(tree, { recursive: true });
+  await change(tree);
   await symlink('usr/lib', join(tree, 'lib'));
   const image = join(work, `${name}.ext4`);
   await writeFile(image, '');
@@ -137,6 +150,58 @@ test('before depmod has run, the kernel package’s own list is used', async () 
 test('a listed module that is missing is an error', async () => {
   const image = await imageOf('missing', { [`usr/lib/modules/${RELEASE}/modules.dep`]: 'kernel/virtio_blk.ko:\n' });
   await assert.rejects(collectModules(image, RELEASE), /virtio_blk.ko is listed/);
+});
+
+test('modules that need each other are collected once', async () => {
+  const directory = `usr/lib/modules/${RELEASE}`;
+  const image = await imageOf('circle', {
+    [`${directory}/modules.dep`]: 'kernel/virtio_blk.ko:\nkernel/virtio.ko:\n',
+    [`${directory}/kernel/virtio_blk.ko`]: moduleFile(['depends=virtio']),
+    [`${directory}/kernel/virtio.ko`]: moduleFile(['depends=virtio_blk,virtio']),
+  });
+  const modules = await collectModules(image, RELEASE);
+  assert.deepEqual(
+    modules.map(({ file }) => file),
+    ['virtio.ko', 'virtio_blk.ko'],
+  );
+});
+
+describe('what an image may cost the host', () => {
+  const directory = `usr/lib/modules/${RELEASE}`;
+  const tooMuch = 65 * 1024 * 1024;
+
+  async function zeros(): Promise<Buffer> {
+    const path = join(work, 'zeros');
+    await writeFile(path, '');
+    await truncate(path, tooMuch);
+    await runCommand('xz', ['-0', '--force', path]);
+    return readFile(`${path}.xz`);
+  }
+
+  test('a list of modules that is a hole of any size is not read', async () => {
+    const image = await imageOf('hole', { [`${directory}/modules.dep`]: '' }, async (tree) => {
+      await truncate(join(tree, directory, 'modules.dep'), 2 ** 40);
+    });
+    await assert.rejects(collectModules(image, RELEASE), {
+      code: 'image_invalid',
+      message: /modules\.dep is too large/,
+    });
+  });
+
+  for (const [name, extension, content] of [
+    ['a module that gzip unpacks to too much', 'gz', async () => gzipSync(Buffer.alloc(tooMuch))],
+    ['a module that xz unpacks to too much', 'xz', zeros],
+    ['a module that xz needs gigabytes of memory for', 'xz', async () => withDictionaryOf4GiB(await packedByXz('x'))],
+    ['a module that is damaged', 'zst', async () => Buffer.from('no module')],
+  ] as const) {
+    test(`${name} is refused`, async () => {
+      const image = await imageOf(name.replaceAll(' ', '-'), {
+        [`${directory}/modules.dep`]: `kernel/virtio_blk.ko.${extension}:\n`,
+        [`${directory}/kernel/virtio_blk.ko.${extension}`]: await content(),
+      });
+      await assert.rejects(collectModules(image, RELEASE), { code: 'image_invalid', message: /cannot be unpacked/ });
+    });
+  }
 });
 
 test('the release is read from a bzImage and from a plain kernel', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { withDictionaryOf4GiB } from '../common/testing/xz.ts';
 import { readElfKernel } from './elf.ts';
 import { FormatError } from './format-error.ts';
 import { bzImageRelease, kernelFormat, UnknownPackingError, unpackBzImage } from './kernel.ts';
@@ -45,6 +46,16 @@ describe('unpackBzImage', () => {
       await assert.rejects(unpackBzImage(path, `${path}.elf`), FormatError);
     });
   }
+
+  test('refuses one that takes gigabytes of memory to unpack', async (t) => {
+    const packed = withDictionaryOf4GiB(pack('xz', sampleElf()));
+    const path = await sampleFile(t, sampleBzImage(packed));
+    await assert.rejects(unpackBzImage(path, `${path}.elf`), (error) => {
+      assert.ok(error instanceof FormatError);
+      assert.match(String(error.cause), /xz failed \(1\)/);
+      return true;
+    });
+  });
 
   test('tells a packing it does not know from a damaged one', async (t) => {
     const path = await sampleFile(t, sampleBzImage(Buffer.from('894c5a4f000d0a1a0a00000000000000', 'hex')));

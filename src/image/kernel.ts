@@ -14,6 +14,8 @@ import { FormatError } from './format-error.ts';
 
 /** Longest unpacked kernel, far above any real one. */
 const maxKernelBytes = 512 * 1024 * 1024;
+/** What xz may need to unpack one: kernels are packed with dictionaries of at most 128 MiB. */
+const xzMemory = '--memlimit-decompress=256MiB';
 const setupHeaderBytes = 0x250;
 
 /** A bzImage that may be good, but not one this host can look into. */
@@ -117,8 +119,8 @@ function decompressor(magic: Buffer): Duplex {
   if (isGzip(magic)) return createGunzip();
   if (hex.startsWith('28b52ffd')) return createZstdDecompress();
   if (hex.startsWith('02214c18')) return filterProgram('lz4', ['-dc']);
-  if (hex.startsWith('fd377a585a00')) return filterProgram('xz', ['-dc']);
-  if (hex.startsWith('5d0000')) return filterProgram('xz', ['-dc', '--format=lzma']);
+  if (hex.startsWith('fd377a585a00')) return filterProgram('xz', ['-dc', xzMemory]);
+  if (hex.startsWith('5d0000')) return filterProgram('xz', ['-dc', xzMemory, '--format=lzma']);
   if (hex.startsWith('425a68')) return filterProgram('bzip2', ['-dc']);
   throw new UnknownPackingError('the kernel in the bzImage is packed in an unknown way');
 }

@@ -88,6 +88,7 @@ export async function startDaemon(config: Config, { announce, beforeReady }: Dae
     },
     spoolDirectory,
     trustProxy: config['run_dat_sheesh.trusted_proxies'],
+    maxConnections: config['run_dat_sheesh.max_connections'],
     log: log.child({ room: 'run-dat-sheesh' }),
   });
   stack.defer(() => app.close());

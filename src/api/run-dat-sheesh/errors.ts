@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { BerthError, toBerthError } from '../../common/errors.ts';
@@ -55,26 +54,12 @@ function answerFor(error: unknown, request: FastifyRequest): ErrorAnswer {
   return { status: error.statusCode, message: error.message };
 }
 
-/** Milliseconds a sender whose body is too large has to stop, once it has been answered. */
-const lingerMs = 5000;
-
-/**
- * Drops what still comes of a body, for a while: closing at once would take the answer away from a sender that has not
- * read it yet.
- */
-function drainFor(body: IncomingMessage, ms: number): void {
-  if (body.complete) return;
-  const timer = setTimeout(() => body.destroy(), ms).unref();
-  body.once('close', () => clearTimeout(timer)).resume();
-}
-
 /** Answers a failed request in the one error shape: `{"message"}`, with the request's id from 500 on. */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): void {
   const { status, message } = answerFor(error, request);
   if (status >= 500) {
     log.error({ err: error, requestId: request.id, route: request.routeOptions.url }, 'request failed');
   }
-  if (status === 413) drainFor(request.raw, lingerMs);
   reply.code(status).type('application/json; charset=utf-8');
   reply.send(JSON.stringify(status >= 500 ? { message, requestId: request.id } : { message }));
 }

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { extract, pack } from 'tar-stream';
-import { createTestApi, testKey } from './testing/test-api.ts';
+import { createTestApi, type TestApi, testKey } from './testing/test-api.ts';
 
 const gzip = { 'content-type': 'application/gzip' };
 
@@ -146,6 +145,95 @@ describe('download', () => {
     assert.equal(response.statusCode, 200);
     begun.resolve();
     await assert.rejects(buffer(response), { code: 'ECONNRESET' });
+  });
+});
+
+describe('connections', () => {
+  async function listening(api: TestApi): Promise<() => Promise<Socket>> {
+    await api.app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = api.app.server.address() as AddressInfo;
+    return async () => {
+      const socket = connect(port, '127.0.0.1');
+      socket.on('error', () => {});
+      await once(socket, 'connect');
+      return socket;
+    };
+  }
+
+  const halfBody = (path: string, type: string) =>
+    `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: ${type}\r\nContent-Length: 100\r\n\r\n{`;
+
+  for (const type of ['application/json', 'application/gzip']) {
+    test(`a stranger's body of ${type} that does not come is not waited for`, async (t) => {
+      await using api = await createTestApi();
+      const open = await listening(api);
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      const socket = await open();
+      const closed = once(socket, 'close');
+      const responded = new Promise((resolve) => {
+        api.app.server.once('request', (_request, response) => response.once('finish', resolve));
+      });
+      socket.write(halfBody('/v1/vms', type));
+      const [answer] = await once(socket, 'data');
+      assert.match(String(answer), /^HTTP\/1\.1 401 /);
+      await responded;
+      await new Promise(setImmediate);
+      t.mock.timers.tick(5000);
+      await closed;
+    });
+  }
+
+  test('a log-in that does not come is not waited for', async (t) => {
+    await using api = await createTestApi();
+    const open = await listening(api);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const socket = await open();
+    const closed = once(socket, 'close');
+    const received = once(api.app.server, 'request');
+    socket.write(halfBody('/auth/login', 'application/json'));
+    await received;
+    t.mock.timers.tick(30_000);
+    await closed;
+  });
+
+  test('an empty body, and one that nobody reads, are no reason to close', async (t) => {
+    await using api = await createTestApi();
+    const open = await listening(api);
+    const vm = await api.createVm();
+    const begun = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const { snapshot } = api.vms;
+    api.vms.snapshot = async (id) => {
+      begun.resolve();
+      await go.promise;
+      return snapshot.call(api.vms, id);
+    };
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    for (const length of [0, 2]) {
+      const socket = await open();
+      socket.write(
+        `POST /v1/vms/${vm}/snapshots HTTP/1.1\r\nHost: x\r\nX-API-Key: ${testKey}\r\n` +
+          `Content-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n${'x'.repeat(length)}`,
+      );
+      await begun.promise;
+      t.mock.timers.tick(60_000);
+      go.resolve();
+      const [answer] = await once(socket, 'data');
+      assert.match(String(answer), /^HTTP\/1\.1 201 /);
+      socket.destroy();
+    }
+  });
+
+  test('beyond those there may be are closed as they come', async () => {
+    await using api = await createTestApi({ maxConnections: 1 });
+    const open = await listening(api);
+    const first = await open();
+    first.write('GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n');
+    const [answer] = await once(first, 'data');
+    assert.match(String(answer), /^HTTP\/1\.1 200 /);
+    const second = await open();
+    await once(second, 'close');
+    first.destroy();
   });
 });
 

@@ -30,9 +30,13 @@ export interface RunDatSheeshOptions {
   readonly spoolDirectory?: string;
   /** Addresses of reverse proxies whose X-Forwarded-* headers are believed; default none. */
   readonly trustProxy?: readonly string[];
+  /** Connections at a time; those beyond it are closed. Default {@link defaultMaxConnections}. */
+  readonly maxConnections?: number;
   /** Milliseconds since the epoch; default `Date.now`. */
   readonly clock?: () => number;
 }
+
+const defaultMaxConnections = 1024;
 
 function createContext(options: RunDatSheeshOptions): ApiContext {
   const clock = options.clock ?? Date.now;
@@ -97,6 +101,7 @@ export async function createRunDatSheeshApi(options: RunDatSheeshOptions): Promi
     await registerRateLimits(limited, context.rateLimits);
     registerRoutes(limited, context, options.auth.keys);
   });
+  app.server.maxConnections = options.maxConnections ?? defaultMaxConnections;
   await app.ready();
   return app;
 }

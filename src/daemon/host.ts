@@ -115,6 +115,7 @@ export async function openHost(config: Config, announce: (line: string) => void,
     settings: {
       quotas: hostQuotas(config, network.plan.ipv4Pool.size),
       defaultDiskMiB: config['disk.default_mib'],
+      diskHeadroomMiB: config['disk.headroom_mib'],
       bootTimeoutMs: config['engine.boot_timeout_seconds'] * 1000,
       bootSlotMs: config['engine.boot_slot_seconds'] * 1000,
       stopGraceMs: config['engine.stop_grace_seconds'] * 1000,

@@ -158,8 +158,10 @@ export const settings = {
     0,
     'idle time after which a VM stands still until it is used; 0: never',
   ),
-  'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size'),
+  'disk.default_mib': setting(count(1), 512, 'root disk of a VM that asks for no size, at least'),
+  'disk.headroom_mib': setting(count(), 256, 'how much larger than its image the root disk of such a VM is at least'),
   'image.max_upload_mib': setting(count(1), 3072, 'largest kernel or root file system that may be uploaded'),
+  'run_dat_sheesh.max_connections': setting(count(1, 65_536), 1024, 'connections to the API at a time'),
   'run_dat_sheesh.admin_email': setting(z.string(), '', 'administrator who may log in; empty: no login'),
   'run_dat_sheesh.admin_password': setting(z.string(), '', 'password of the administrator', true),
   'run_dat_sheesh.trusted_proxies': setting(

@@ -15,8 +15,10 @@ import type { Quotas } from './quotas.ts';
 
 export interface VmSettings {
   readonly quotas: Quotas;
-  /** Size of a root disk nobody asked a size for, MiB; an image that is larger keeps its own size. */
+  /** Size of a root disk nobody asked a size for, at least, MiB. */
   readonly defaultDiskMiB: number;
+  /** How much larger than its image such a disk is at least, MiB: images have little room beside what is in them. */
+  readonly diskHeadroomMiB: number;
   /** Milliseconds from process start to the guest's first answer. */
   readonly bootTimeoutMs: number;
   /** Longest time, ms, that a VM which boots keeps others from it. */

@@ -214,6 +214,14 @@ describe('where a new VM comes from', () => {
     });
   });
 
+  it('gives a disk room beside what is in the image, unless its size is asked for, and no more again to a copy', async () => {
+    await reopen({ settings: { diskHeadroomMiB: 7 } });
+    const { id, diskMiB } = await vms.create(small);
+    const asked = await vms.create({ ...small, diskMiB: 2 });
+    const copy = await vms.create({ ...small, snapshotId: (await vms.snapshot(id)).id });
+    assert.deepEqual([diskMiB, asked.diskMiB, copy.diskMiB], [8, 2, 8]);
+  });
+
   it('makes nothing of a snapshot whose removal has begun, and removes it once', async () => {
     const { id } = await vms.create(small);
     const snapshotId = (await vms.snapshot(id)).id;

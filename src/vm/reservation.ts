@@ -81,7 +81,7 @@ function ofImage(request: CreateVm, snapshot: StoredSnapshot | null, deps: VmDep
     imageId,
     boot: null,
     rootDisk: { name: 'root', readOnly: false, asset: null },
-    diskMiB: Math.max(request.diskMiB ?? deps.settings.defaultDiskMiB, smallestDiskMiB(imageId, snapshot, deps)),
+    diskMiB: rootDiskMiB(request.diskMiB, imageId, snapshot, deps),
   };
 }
 
@@ -195,8 +195,14 @@ function imageFor(request: CreateVm, { images }: VmDependencies): string {
   return image.id;
 }
 
-function smallestDiskMiB(imageId: string | null, snapshot: StoredSnapshot | null, { images }: VmDependencies): number {
-  if (snapshot) return snapshot.diskMiB;
-  const bytes = imageId === null ? 0 : (images.get(imageId).rootfs?.bytes ?? 0);
-  return Math.ceil(bytes / bytesPerMiB);
+/** Never smaller than what it begins as. A disk that goes on from a snapshot's has had its room from the beginning. */
+function rootDiskMiB(
+  asked: number | undefined,
+  imageId: string | null,
+  snapshot: StoredSnapshot | null,
+  { images, settings }: VmDependencies,
+): number {
+  if (snapshot) return Math.max(asked ?? settings.defaultDiskMiB, snapshot.diskMiB);
+  const imageMiB = Math.ceil((imageId === null ? 0 : (images.get(imageId).rootfs?.bytes ?? 0)) / bytesPerMiB);
+  return Math.max(asked ?? Math.max(settings.defaultDiskMiB, imageMiB + settings.diskHeadroomMiB), imageMiB);
 }

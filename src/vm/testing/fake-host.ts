@@ -123,6 +123,7 @@ export class FakeHost {
       settings: {
         quotas: { ...ampleQuotas, ...quotas },
         defaultDiskMiB: 1,
+        diskHeadroomMiB: 0,
         bootTimeoutMs: 1000,
         bootSlotMs: 1,
         stopGraceMs: 1,

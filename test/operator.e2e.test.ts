@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
+import { ProcessTable } from '../src/engine/qemu/qemu-process.ts';
 import { smallVm, type WireVm } from './support/api.ts';
 import { assertPrivateNetwork } from './support/daemon.ts';
 import { eventually } from './support/eventually.ts';
@@ -51,6 +52,32 @@ describe('berth doctor', () => {
     assert.match(stdout, /^ok {4}acceleration: (kvm|tcg) \(.+\)$/m);
     assert.match(stdout, /^(ok {2}|LACK) {2}disk: \d+\.\d GiB free at \/tmp\/berth-test-/m);
     assert.match(stdout, /^(ok {2}|LACK) {2}cgroup limits: cpu (yes|no), memory (yes|no)$/m);
+  });
+});
+
+describe('berth demo', () => {
+  it('runs a command and a program in a VM, says how long each step took, and leaves nothing', async () => {
+    const place = await mkdtemp('/tmp/berth-test-');
+    try {
+      const { code, stdout, stderr } = await runBerth(['demo'], {
+        TMPDIR: place,
+        BERTH_SETUP_TIMINGS: JSON.stringify([{ step: 'packages', seconds: 1.5 }]),
+      });
+      assert.deepEqual({ code, stderr }, { code: 0, stderr: '' }, stdout);
+      assert.match(stdout, /^ {4}hello from vm-[0-9a-f]{8}, kernel \d+\.\S+, uid 1000$/m);
+      assert.match(stdout, /^ {4}result: \{"primes":\[2,3,5,7,11,13,17,19,23,29\]\}$/m);
+      const table = stdout.slice(stdout.indexOf('\nStep '));
+      for (const step of ['Booting a VM', 'Running a shell command', 'Running a TypeScript program'])
+        assert.match(table, new RegExp(`^${step} +\\d+\\.\\d\\d s$`, 'm'));
+      assert.match(table, /^Set-up: packages +1\.50 s$/m);
+      assert.deepEqual(await readdir(place), []);
+      assert.deepEqual(
+        (await new ProcessTable().list()).filter(({ dir }) => dir.startsWith(place)),
+        [],
+      );
+    } finally {
+      await rm(place, { recursive: true, force: true });
+    }
   });
 });
 

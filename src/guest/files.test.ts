@@ -9,8 +9,9 @@ import { describe, test } from 'node:test';
 import { extract, pack } from 'tar-stream';
 
 import { runCommand } from '../common/command.ts';
+import { createGuestClient } from './client.ts';
 import type { GuestClient } from './guest.ts';
-import { withLocalGuest } from './testing/local-guest.ts';
+import { LocalGuest, withLocalGuest } from './testing/local-guest.ts';
 
 let client: GuestClient;
 let root: string;
@@ -261,6 +262,26 @@ describe('files', () => {
     const late = await download();
     await new Promise((resolve) => late.resume().on('close', resolve));
     await assert.rejects(buffer(late), { code: 'guest_interrupted' });
+  });
+
+  test('a download from a guest that is let go of is broken off, wherever it was', async () => {
+    const { dir, options } = await place('let-go');
+    await writeFile(join(dir, 'file'), Buffer.alloc(20_000_000, 1));
+    await chmod(join(dir, 'file'), 0o644);
+    for (const chunks of [1, 2, 10, 30]) {
+      const other = await LocalGuest.start();
+      const itsClient = createGuestClient(other.openChannel);
+      try {
+        const body = await itsClient.downloadTar(join(dir, 'file'), options);
+        let seen = 0;
+        body.on('data', () => {
+          if (++seen === chunks) itsClient.close();
+        });
+        await assert.rejects(buffer(body), { code: 'guest_interrupted' }, `after ${chunks} chunks`);
+      } finally {
+        await other.destroy();
+      }
+    }
   });
 
   const outside: readonly [string, string][] = [

@@ -132,9 +132,12 @@ export function readBody(stream: ClientHttp2Stream, limit: number): Promise<Buff
   return promise;
 }
 
-/** Whether a stream's `end` is the guest's: a reset ends the readable side as well, but leaves a code. */
+/**
+ * Whether a stream's `end` is the guest's. A reset ends the readable side as well, but leaves a code; so does the end of the
+ * session by our own hand, which leaves none: then the stream is destroyed before it ends.
+ */
 export function endedCleanly(stream: ClientHttp2Stream): boolean {
-  return (stream.rstCode ?? constants.NGHTTP2_NO_ERROR) === constants.NGHTTP2_NO_ERROR;
+  return !stream.destroyed && (stream.rstCode ?? constants.NGHTTP2_NO_ERROR) === constants.NGHTTP2_NO_ERROR;
 }
 
 /**

@@ -237,9 +237,14 @@ test('files outlive stop and start, and go into snapshots', async () => {
   assert.equal((await run('exec', { cmd: 'cat kept' })).stdout, 'kept\n');
 });
 
-test('a VM that was deleted is gone', async () => {
+test('a VM that was deleted is gone, and a download that was under way does not look whole', async () => {
   const id = await create();
+  await run('exec', { cmd: 'truncate -s 200M hole' }, id);
+  const download = await daemon.call('GET', `/v1/vms/${id}/files/download?path=.`);
+  assert.equal(download.status, 200);
+  const body = assert.rejects(download.arrayBuffer());
   assert.equal((await daemon.call('DELETE', `/v1/vms/${id}`)).status, 204);
+  await body;
   assert.equal((await daemon.call('DELETE', `/v1/vms/${id}`)).status, 404);
   assert.equal((await daemon.call('GET', `/v1/vms/${id}`)).status, 404);
 });

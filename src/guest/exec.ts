@@ -157,15 +157,17 @@ export class RunningExec implements GuestExec {
     };
     awaitAnswer(stream, () => {
       stream.on('data', take);
+      const conclude = (how: GuestExecExit | BerthError): void => {
+        if (how instanceof BerthError) this.#fail(how);
+        else this.#finish(how);
+      };
       stream.on('end', () => {
         if (exit === null) return;
         stream.end();
-        if (exit instanceof BerthError) this.#fail(exit);
-        else this.#finish(exit);
+        conclude(exit);
       });
-      stream.on('close', () => {
-        if (exit === null) this.#fail(streamFailure(stream));
-      });
+      // The frame that tells how it ended is the last: with it nothing is missing, however the stream came to its end.
+      stream.on('close', () => conclude(exit ?? streamFailure(stream)));
     }).catch((error: unknown) => this.#fail(error));
     if (timeoutMs !== null) {
       const patience = Math.min(timeoutMs + TIMEOUT_SLACK_MS, MAX_TIMER_MS);

@@ -60,6 +60,8 @@ export class GuestSession {
   /** Begins an operation; `parameters` is the start of its body, which stays open for input. */
   request(path: string, parameters: Buffer, isLong: boolean): ClientHttp2Stream {
     const stream = this.#http2.request({ ':method': 'POST', ':path': path }, { endStream: false });
+    // Whoever waits for its answer is told of the failure; until somebody does, it is no reason for the daemon to end.
+    stream.on('error', () => {});
     this.#channel.expectAnswer();
     if (isLong) this.#countUntilOver(stream);
     stream.write(parameters);
@@ -77,7 +79,8 @@ export class GuestSession {
   }
 
   close(): void {
-    this.#http2.destroy();
+    // With an error: without one Node ends the streams as if the guest had, and what there is of a body looks whole.
+    if (!this.#http2.destroyed) this.#http2.destroy(new Error('the session was let go of'), constants.NGHTTP2_CANCEL);
     this.#channel.destroy();
   }
 }
@@ -132,12 +135,9 @@ export function readBody(stream: ClientHttp2Stream, limit: number): Promise<Buff
   return promise;
 }
 
-/**
- * Whether a stream's `end` is the guest's. A reset ends the readable side as well, but leaves a code; so does the end of the
- * session by our own hand, which leaves none: then the stream is destroyed before it ends.
- */
+/** Whether a stream's `end` is the guest's: a reset ends the readable side as well, but leaves a code. */
 export function endedCleanly(stream: ClientHttp2Stream): boolean {
-  return !stream.destroyed && (stream.rstCode ?? constants.NGHTTP2_NO_ERROR) === constants.NGHTTP2_NO_ERROR;
+  return (stream.rstCode ?? constants.NGHTTP2_NO_ERROR) === constants.NGHTTP2_NO_ERROR;
 }
 
 /**

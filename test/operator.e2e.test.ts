@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -58,6 +58,7 @@ describe('berth doctor', () => {
 describe('berth demo', () => {
   it('runs a command and a program in a VM, says how long each step took, and leaves nothing', async () => {
     const place = await mkdtemp('/tmp/berth-test-');
+    await chmod(place, 0o711);
     try {
       const { code, stdout, stderr } = await runBerth(['demo'], {
         TMPDIR: place,
@@ -108,6 +109,20 @@ describe('berth serve', () => {
       await refusal([], { BERTH_NETWORK_ADDRESS: '172.16.0.1/99' }),
       /^Invalid IP address or CIDR: 172\.16\.0\.1\/99\. /,
     );
+  });
+
+  it('refuses a data directory that VM processes could not reach, and says what closes it', async () => {
+    const closed = await mkdtemp('/tmp/berth-test-');
+    try {
+      const unreachable = `VM processes cannot reach it: chmod o+x ${closed}, or set BERTH_HOME to a directory elsewhere`;
+      const inside = { ...userNetwork, BERTH_HOME: join(closed, 'home'), BERTH_LOG_LEVEL: 'silent' };
+      assert.equal(await refusal([], inside), `the data directory is ${closed}/home. ${unreachable}`);
+      const { code, stdout } = await runBerth(['doctor'], inside);
+      assert.equal(code, 1);
+      assert.ok(stdout.includes(`LACK  disk: ${closed}/home\n      ${unreachable}\n`), stdout);
+    } finally {
+      await rm(closed, { recursive: true, force: true });
+    }
   });
 
   it('refuses flags it does not know', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { runCommand } from '../common/command.ts';
 import { openNetwork } from '../daemon/network.ts';
+import { reachAdvice } from '../daemon/reachable.ts';
 import type { Config } from '../daemon/settings.ts';
 import { claimUidBlock } from '../daemon/uid-block.ts';
 import { QemuEngine } from '../engine/qemu/qemu-engine.ts';
@@ -77,6 +78,8 @@ async function checkDisk(config: Config): Promise<Finding> {
   try {
     await mkdir(config.home, { recursive: true, mode: 0o711 });
     const { bavail, bsize } = await statfs(config.home);
+    const unreachable = await reachAdvice(config.home);
+    if (unreachable !== null) return { check, ok: false, detail: config.home, advice: unreachable };
     const gib = (bavail * bsize) / 1024 ** 3;
     return { check, ok: gib >= 4, detail: `${gib.toFixed(1)} GiB free at ${config.home}`, advice };
   } catch {

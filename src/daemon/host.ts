@@ -23,6 +23,7 @@ import { ConfigError } from './config.ts';
 import { openImages } from './images.ts';
 import { lockBridge, openNetwork } from './network.ts';
 import { hostQuotas } from './quotas.ts';
+import { reachAdvice } from './reachable.ts';
 import type { Config } from './settings.ts';
 import { giveUpSpareSpace } from './spare-space.ts';
 import { claimUidBlock } from './uid-block.ts';
@@ -54,6 +55,8 @@ export async function openHost(config: Config, announce: (line: string) => void,
   await mkdir(home, { recursive: true });
   // VM processes under their own uids pass through to their files, and may list nothing.
   await chmod(home, 0o711);
+  const unreachable = await reachAdvice(home);
+  if (unreachable !== null) throw new ConfigError(`the data directory is ${home}. ${unreachable}`);
   // Unwound in reverse order, by close() and when a later part of the start fails.
   await using stack = new AsyncDisposableStack();
   const lock = lockHome(home);

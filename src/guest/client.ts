@@ -19,8 +19,8 @@ import type {
   GuestUse,
   OpenChannel,
 } from './guest.ts';
-import { identify } from './identify.ts';
-import { clockParameters, decodeHello } from './identity.ts';
+import { identify, setClock } from './identify.ts';
+import { decodeHello } from './identity.ts';
 import { MAX_LONG_REQUESTS } from './limits.ts';
 import { Parameters, PROTOCOL_VERSION, tag } from './protocol.ts';
 import { awaitAnswer, cancel, GuestSession, readBody } from './session.ts';
@@ -92,8 +92,9 @@ class Http2GuestClient implements GuestClient {
   }
 
   async setClock(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
     await this.#sessionInTime(timeoutMs);
-    await this.#unused('/configure', clockParameters(Date.now()), timeoutMs);
+    await setClock((path, parameters) => this.#unused(path, parameters, Math.max(1, deadline - Date.now())));
   }
 
   exec(request: GuestExecRequest): GuestExec {

@@ -36,6 +36,11 @@ export async function identify(
   return { hello, steps: [...steps, ...grown], clockSkewMs };
 }
 
+/** Sets a guest's clock to the host's: again, where the guest came to it late. */
+export async function setClock(call: GuestCall): Promise<void> {
+  await correctClock(call, Date.now, Number.POSITIVE_INFINITY);
+}
+
 async function correctClock(call: GuestCall, hostTime: () => number, error: number): Promise<void> {
   let late = error;
   for (let attempt = 0; late > MAX_CLOCK_ERROR_MS && attempt < CLOCK_ATTEMPTS; attempt++) {

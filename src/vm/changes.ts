@@ -1,5 +1,6 @@
 import { BerthError } from '../common/errors.ts';
 import type { StopOptions } from './api.ts';
+import { tellTime } from './clock.ts';
 import { maySpaceBeUsed } from './disk-space.ts';
 import { growDisk } from './grow-disk.ts';
 import { Haste } from './haste.ts';
@@ -81,11 +82,12 @@ export class Changes {
     return this.#turns.run(id, async () => {
       const { deps, live, records } = this.#operations;
       const vm = this.#turns.expect(id, ['paused'], 'PAUSED to resume');
-      const { engine, layout, settings } = deps;
+      const { engine, layout, log, settings } = deps;
       if (live.get(id)?.isStalled && !(await maySpaceBeUsed(layout.home, settings.diskReserveMiB)))
         throw new BerthError('host_disk_full');
       await engine.resume(id, layout.run(id));
       live.setStalled(id, false);
+      await tellTime(vm, live.get(id)?.guest, log);
       const resumed = await this.#operations.save({ ...vm, state: 'running', reason: null });
       records.emit('vm.resumed', vm);
       return resumed;

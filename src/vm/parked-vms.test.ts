@@ -45,9 +45,30 @@ describe('the VM service and a parked VM', () => {
     assert.equal((await vms.pause(id)).parked, false);
     assert.deepEqual(seen(), ['paused', false, 'paused']);
     await assert.rejects(vms.park(id), { code: 'wrong_state' });
+    assert.equal(host.packet(vms.get(id).addresses.tap), false);
+    await reopen();
+    assert.deepEqual(seen(), ['paused', false, 'paused']);
     await vms.resume(id);
     assert.deepEqual(seen(), ['running', false, 'running']);
     await vms.guest(id).sync();
+  });
+
+  it('forgets that it was parked when its user pauses it, also where it could not write that it went on', async () => {
+    // As on a disk that is full for that moment.
+    await host.db.write((writer) =>
+      writer.run(`CREATE TRIGGER full BEFORE UPDATE OF parked ON vms WHEN new.state = 'running' AND new.parked = 0
+        BEGIN SELECT RAISE(ABORT, 'it is a test'); END`),
+    );
+    await vms.pause(id);
+    await host.db.write((writer) => writer.run('DROP TRIGGER full'));
+    await vms.resume(id);
+    await vms.close();
+    // It was being captured when the daemon ended: taken for parked, it would stand still until somebody asks for it.
+    host.processes.set(id, 'paused');
+    const operation = { vmId: id, kind: 'snapshot', detail: {}, startedAt: '' } as const;
+    await host.dependencies().store.begin(vms.get(id), operation);
+    await reopen();
+    assert.deepEqual(seen(), ['running', false, 'running']);
   });
 
   it('stops, starts and removes it as any other', async () => {

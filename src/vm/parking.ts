@@ -3,15 +3,13 @@ import { BerthError } from '../common/errors.ts';
 import { failpoint } from '../common/failpoint.ts';
 import type { EngineState } from '../engine/engine.ts';
 import type { GuestClient, GuestUse } from '../guest/guest.ts';
+import { tellTime } from './clock.ts';
 import type { VmDependencies } from './context.ts';
 import { canBeParked, IdleWatch } from './idle-watch.ts';
 import { Idleness } from './idleness.ts';
 import type { Vm } from './model.ts';
 import type { Records } from './records.ts';
 import { tapsOf } from './usage.ts';
-
-/** Milliseconds a guest has to take its new time, before those who wait for it go on without. */
-const clockMs = 2000;
 
 export interface ParkingOptions {
   readonly deps: Pick<VmDependencies, 'engine' | 'network' | 'store' | 'layout' | 'settings' | 'log'>;
@@ -187,12 +185,8 @@ export class Parking {
     const begun = performance.now();
     await engine.resume(vm.id, layout.run(vm.id));
     failpoint('wake.go.after');
-    try {
-      await this.#guestOf(vm.id)?.setClock(clockMs);
-    } catch (error) {
-      // The guest's own trouble; a request to it will tell of it.
-      log.warn({ err: error, vm: vm.id }, 'a VM that was parked could not be told the time');
-    }
+    // Only guests that are spoken with are parked.
+    await tellTime({ id: vm.id, guestChannel: 'required' }, this.#guestOf(vm.id), log);
     try {
       await store.setParked(vm.id, false);
     } catch (error) {

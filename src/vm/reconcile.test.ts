@@ -59,6 +59,24 @@ describe('a daemon that runs', () => {
     host.reserveMiB = 0;
     await becomes('running', null);
     assert.ok(vms.guest(id));
+    await until('it knows the time', () => host.calls.some(({ name }) => name === 'setClock'));
+  });
+
+  it('lets a VM go on that its user resumes: it serves from that moment, and knows the time', async () => {
+    host.change(id, 'stalled');
+    await becomes('paused', /full/);
+    // Nothing that is looked at from here on tells.
+    const never = Promise.withResolvers<void>();
+    await reopen({ settings: { reconcileIntervalMs: 3_600_000 } });
+    host.waiting.set('observe', never.promise);
+    host.calls.length = 0;
+    assert.equal((await vms.resume(id)).state, 'running');
+    assert.ok(vms.guest(id));
+    assert.deepEqual(
+      host.calls.filter(({ name }) => name === 'setClock'),
+      [{ name: 'setClock', id }],
+    );
+    never.resolve();
   });
 
   it('ends the calls to a guest that is held, once its record says so', async () => {

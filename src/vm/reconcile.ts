@@ -1,5 +1,6 @@
 import { forEachLimited, type Serial } from '../common/concurrency.ts';
 import { BerthError } from '../common/errors.ts';
+import { tellTime } from './clock.ts';
 import { maySpaceBeUsed } from './disk-space.ts';
 import type { Vm } from './model.ts';
 import { observedRecord, type Seen } from './observed.ts';
@@ -169,15 +170,18 @@ export class Reconciler {
   }
 
   async #releaseStalled(): Promise<void> {
-    const { engine, layout, settings } = this.#operations.deps;
+    const { live } = this.#operations;
+    const { engine, layout, log, settings } = this.#operations.deps;
     const stalled = this.#stalled();
     if (stalled.length === 0 || !(await maySpaceBeUsed(layout.home, settings.diskReserveMiB))) return;
     for (const { id } of stalled) {
       this.#inTurn(id, async () => {
         const vm = this.#operations.records.find(id);
         if (this.#isClosed || !vm || !isActive(vm)) return;
-        if ((await this.#look(vm)) === 'stalled') await engine.resume(id, layout.run(id));
+        const wasStalled = (await this.#look(vm)) === 'stalled';
+        if (wasStalled) await engine.resume(id, layout.run(id));
         await this.#correct(id);
+        if (wasStalled) await tellTime(vm, live.get(id)?.guest, log);
       });
     }
   }

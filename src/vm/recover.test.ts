@@ -100,6 +100,11 @@ describe('a daemon that comes after another', () => {
       ],
     );
     assert.deepEqual(host.db.all('SELECT * FROM operations'), []);
+    // The others have stood still for their own reasons, and are told when they go on.
+    assert.deepEqual(
+      host.calls.filter(({ name }) => name === 'setClock').map(({ id }) => id),
+      [captured],
+    );
   });
 
   it('does not look for processes of VMs that should have none', async () => {

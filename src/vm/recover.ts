@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { forEachLimited, type Serial } from '../common/concurrency.ts';
 import { sweepTemporaries } from '../common/files.ts';
 import type { Operation } from '../store/vm-store.ts';
+import { tellTime } from './clock.ts';
 import { dropUnusedLayers } from './disk-chain.ts';
 import { growDisk } from './grow-disk.ts';
 import type { Vm } from './model.ts';
@@ -51,6 +52,7 @@ export async function recover(
     // Nothing to see of a VM that has no process and should have none.
     else if (vm && (shouldRun(vm) || live.has(id)))
       await attempt(operations, id, () => observe(operations, parking, vm));
+    if (operation?.kind === 'snapshot') await tellTimeIfAwake(operations, id);
   };
   await forEachLimited(known, concurrency, (id) => serial.run(id, () => settleVm(id)));
   await sweepDirectory(deps.layout.vmsRoot, (name) => records.find(name) !== undefined);
@@ -122,6 +124,12 @@ async function resumeCaptured({ deps }: Operations, vm: Vm): Promise<void> {
   const dir = deps.layout.run(vm.id);
   if (vm.state !== 'running' || vm.parked) return;
   if ((await deps.engine.observe(vm.id, dir)).state === 'paused') await deps.engine.resume(vm.id, dir);
+}
+
+/** A VM that was being captured stood still since the earlier daemon ended. */
+async function tellTimeIfAwake({ deps, live, records }: Operations, id: string): Promise<void> {
+  const vm = records.find(id);
+  if (vm?.state === 'running' && !vm.parked) await tellTime(vm, live.get(id)?.guest, deps.log);
 }
 
 /** Adopts a VM that runs, and settles one whose process ended while nobody watched. */

@@ -14,6 +14,7 @@ import {
   stateChecksum,
   writeMemoryManifest,
 } from '../../snapshot/memory-files.ts';
+import { tellTime } from '../clock.ts';
 import type { OperationContext } from '../context.ts';
 import { isLayerName, rootDiskName } from '../layout.ts';
 import { readManifest, writeManifest } from '../manifest.ts';
@@ -51,7 +52,7 @@ export const layerStep: Step<OperationContext> = {
 export const captureStep: Step<OperationContext> = {
   name: 'capture',
   async run(context) {
-    const { deps, vm, detail } = context;
+    const { deps, live, vm, detail } = context;
     const dir = deps.layout.capture(vm.id);
     await rm(dir, { recursive: true, force: true });
     // The VM's process passes through, and writes the one file it is given.
@@ -78,11 +79,14 @@ export const captureStep: Step<OperationContext> = {
       ),
     );
     deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
+    // Beside the rest, which is between host and disk.
+    const toldTime = tellTime(vm, live.get(vm.id)?.guest, deps.log);
     await handOut();
     await seal(files.state, vm.uid);
     const index = await memory.finish(await ownOrigin(deps.layout.dir(vm.id)), detail.passing !== 1);
     const stateSha256 = await stateChecksum(files.state);
     await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: index });
+    await toldTime;
   },
   async undo({ deps, vm }) {
     await rm(deps.layout.capture(vm.id), { recursive: true, force: true });

@@ -43,7 +43,8 @@ export type FakeCall =
   | 'destroy'
   | 'waitForExit'
   | 'ready'
-  | 'become';
+  | 'become'
+  | 'setClock';
 
 /**
  * A host whose VMs are names in a map, for failures that no real host shows when asked to: an engine that cannot end a
@@ -86,6 +87,8 @@ export class FakeHost {
   /** Free space that the file system must have, MiB. */
   reserveMiB = 0;
   readonly #memories: LoadedMemories[] = [];
+  /** Who is to be told of the next packet, by tap. */
+  readonly #onPacket = new Map<string, () => void>();
   readonly #watches = new Map<string, { onExit(exit: EngineExit): void; onChange(): void }>();
 
   private constructor(home: string, db: Database) {
@@ -151,6 +154,14 @@ export class FakeHost {
   change(id: string, state: EngineState): void {
     this.processes.set(id, state);
     this.#watches.get(id)?.onChange();
+  }
+
+  /** A packet comes for the VM that has a tap; false when nobody looks for one. */
+  packet(tap: string): boolean {
+    const onPacket = this.#onPacket.get(tap);
+    this.#onPacket.delete(tap);
+    onPacket?.();
+    return onPacket !== undefined;
   }
 
   /** A process ends by itself, and the engine tells. */
@@ -256,7 +267,10 @@ export class FakeHost {
       attached: async () => false,
       nic: ({ tap, mac }) => ({ name: 'net', backend: { kind: 'tap', tap }, mac }),
       traffic: async () => new Map(),
-      onNextPacket: async () => () => {},
+      onNextPacket: async ([tap = ''], onPacket) => {
+        this.#onPacket.set(tap, onPacket);
+        return () => this.#onPacket.delete(tap);
+      },
     };
   }
 
@@ -275,7 +289,7 @@ export class FakeHost {
         await call('become');
         return { hello, steps: [{ name: 'clock', outcome: 'done', detail: '', micros: 1 }], clockSkewMs: 0 };
       },
-      setClock: async () => {},
+      setClock: () => call('setClock'),
       exec: () => ({
         stdout: Readable.from([]),
         stderr: Readable.from([]),

@@ -20,10 +20,14 @@ export async function layerNames(dir: string): Promise<readonly string[]> {
 export async function readChain(layout: VmLayout, vmId: string): Promise<readonly string[]> {
   const manifest = await readManifest(layout.manifest(vmId));
   if (!manifest) throw new Error('a VM without a manifest');
-  const dir = layout.dir(vmId);
+  return chainFrom(layout.dir(vmId), manifest.layer);
+}
+
+/** As {@link readChain}, from a layer of whatever directory. */
+export async function chainFrom(dir: string, newest: string): Promise<readonly string[]> {
   const names = await layerNames(dir);
   const chain: string[] = [];
-  for (let name: string | null = manifest.layer; name !== baseName; name = await readBacking(join(dir, name))) {
+  for (let name: string | null = newest; name !== baseName; name = await readBacking(join(dir, name))) {
     if (name === null || !names.includes(name) || chain.includes(name))
       throw new Error("a VM's disk layers do not lead to its image");
     chain.push(name);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, statfs } from 'node:fs/promises';
+import { readdir, rename, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { until } from '../common/testing/until.ts';
@@ -131,6 +131,59 @@ describe('snapshots', () => {
     assert.equal(layers.length, 1);
     host.failing.clear();
     assert.equal(vms.getSnapshot((await vms.snapshot(id)).id).sourceVmId, id);
+  });
+
+  it('that cannot be written down leave nothing, and the VM runs on', async () => {
+    const { id } = await vms.create(small);
+    await host.db.write((writer) =>
+      writer.run("CREATE TRIGGER full BEFORE INSERT ON snapshots BEGIN SELECT RAISE(ABORT, 'it is a test'); END"),
+    );
+    await assert.rejects(vms.snapshot(id), /it is a test/);
+    assert.deepEqual([vms.snapshots(), await files()], [[], []]);
+    assert.deepEqual(host.db.all('SELECT * FROM operations'), []);
+    await host.db.write((writer) => writer.run('DROP TRIGGER full'));
+    assert.equal((await vms.create({ ...small, snapshotId: (await vms.snapshot(id)).id })).state, 'running');
+  });
+
+  it('of which a layer is missing, or none, are refused before anything starts', async () => {
+    const { id } = await vms.create(small);
+    await vms.snapshot(id);
+    const snapshot = await vms.snapshot(id);
+    const dir = join(host.home, 'snapshots', snapshot.id);
+    const layers = await layerNames(dir);
+    assert.equal(layers.length, 2);
+    const prepared = () => host.calls.filter(({ name }) => name === 'prepare' || name === 'start').length;
+    const before = prepared();
+    for (const layer of layers) {
+      const path = join(dir, layer);
+      await rename(path, `${path}.away`);
+      for (const restoreMemory of [true, false])
+        await assert.rejects(vms.create({ ...small, snapshotId: snapshot.id, restoreMemory }), {
+          code: 'snapshot_damaged',
+        });
+      await writeFile(path, 'no layer');
+      await assert.rejects(vms.create({ ...small, snapshotId: snapshot.id }), { code: 'snapshot_damaged' });
+      await rename(`${path}.away`, path);
+    }
+    assert.deepEqual([prepared(), vms.list().length, await readdir(join(host.home, 'vms'))], [before, 1, [id]]);
+    assert.equal((await vms.create({ ...small, snapshotId: snapshot.id })).startMode, 'restore');
+  });
+
+  it('tell their VM the time, which stood still meanwhile', async () => {
+    const { id } = await vms.create(small);
+    const order = async (task: () => Promise<unknown>) => {
+      const before = host.calls.length;
+      await task();
+      return host.calls
+        .slice(before)
+        .filter((call) => call.id === id)
+        .flatMap(({ name }) => (name === 'capture' || name === 'setClock' ? [name] : []));
+    };
+    assert.deepEqual(await order(() => vms.snapshot(id)), ['capture', 'setClock']);
+    assert.deepEqual(await order(() => vms.fork(id, 1)), ['capture', 'setClock']);
+    host.failing.add('setClock');
+    await vms.snapshot(id);
+    assert.equal(vms.snapshots().length, 2);
   });
 
   it('that fail leave the VM the layer it may be writing to by now, and none that it said it does not', async () => {

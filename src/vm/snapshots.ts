@@ -99,31 +99,36 @@ export class Snapshots {
       passing: purpose.role === 'fork' ? 1 : 0,
     });
     await this.#operations.begin(vm, operation);
+    let snapshot: StoredSnapshot;
     try {
       await this.#operations.run(snapshotPlan, vm, operation);
+      snapshot = Object.freeze({
+        id,
+        kind: 'memory',
+        createdAt: new Date().toISOString(),
+        sourceVmId: vm.id,
+        tenant: vm.tenant,
+        imageId: vm.imageId,
+        cpus: vm.cpus,
+        memoryMiB: vm.memoryMiB,
+        diskMiB: vm.diskMiB,
+        layer: manifest.layer,
+        role: purpose.role,
+        templateKey: purpose.role === 'template' ? purpose.templateKey : null,
+        bytes: await ownBytes(deps.layout.snapshot(id), manifest.layer),
+        lastUsedAt: null,
+      });
+      await deps.snapshots.publish(snapshot);
     } catch (error) {
+      // Whole, perhaps, but nobody will know of it.
+      await rm(deps.layout.snapshot(id), { recursive: true, force: true });
       await this.#operations.finish(vm, {});
       // What could not be undone is an empty layer, or files without a row: harmless to the VM, which runs on.
       throw error instanceof NotUndoneError ? error.cause : error;
+    } finally {
+      // The disk has another layer, perhaps.
+      this.#merging.want(vm.id);
     }
-    const snapshot: StoredSnapshot = Object.freeze({
-      id,
-      kind: 'memory',
-      createdAt: new Date().toISOString(),
-      sourceVmId: vm.id,
-      tenant: vm.tenant,
-      imageId: vm.imageId,
-      cpus: vm.cpus,
-      memoryMiB: vm.memoryMiB,
-      diskMiB: vm.diskMiB,
-      layer: manifest.layer,
-      role: purpose.role,
-      templateKey: purpose.role === 'template' ? purpose.templateKey : null,
-      bytes: await ownBytes(deps.layout.snapshot(id), manifest.layer),
-      lastUsedAt: null,
-    });
-    this.#merging.want(vm.id);
-    await deps.snapshots.publish(snapshot);
     this.#byId.set(id, snapshot);
     if (purpose.role === 'user') records.emit('snapshot.created', vm, id);
     return snapshot;

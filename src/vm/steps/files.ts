@@ -7,6 +7,7 @@ import { exists, linkOnce, syncAll, syncPath } from '../../common/files.ts';
 import { createOverlay } from '../../disk/qcow2.ts';
 import { linkMemory } from '../../snapshot/memory-files.ts';
 import type { OperationContext } from '../context.ts';
+import { chainFrom } from '../disk-chain.ts';
 import { baseName, isLayerName } from '../layout.ts';
 import { manifestText } from '../manifest.ts';
 import type { VmBoot } from '../model.ts';
@@ -60,6 +61,7 @@ async function linkSnapshot({ deps: { layout }, vm, detail }: OperationContext, 
   const dir = layout.dir(vm.id);
   const names = (await snapshotFiles(source)).filter(isDiskFile);
   await settled([
+    checkLayers(source, String(detail.belowLayer)),
     ...names.map((name) => linkOnce(join(source, name), join(dir, name))),
     detail.memory === 1 ? linkMemory(source, dir) : null,
   ]);
@@ -180,6 +182,15 @@ export const removeFilesStep: Step<OperationContext> = {
 /** Whether a file belongs to a disk, or to what boots from it: what a snapshot keeps and a VM made from it is given. */
 export function isDiskFile(name: string): boolean {
   return isLayerName(name) || name === baseName || name === 'vmlinux' || name === 'initrd';
+}
+
+/** Throws `snapshot_damaged` unless a snapshot's layers are all there, each leading to the next by its header. */
+async function checkLayers(dir: string, newest: string): Promise<void> {
+  try {
+    await chainFrom(dir, newest);
+  } catch (error) {
+    throw new BerthError('snapshot_damaged', {}, error);
+  }
 }
 
 async function snapshotFiles(dir: string): Promise<string[]> {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { BerthError } from '../common/errors.ts';
 import { LoadedMemories } from './loaded-memories.ts';
 import { MemoryFileWriter } from './memory-file.ts';
 import { memoryFiles, writeMemoryManifest } from './memory-files.ts';
@@ -64,6 +65,18 @@ describe('loaded memories', () => {
     await writeFile(memoryFiles(dir).manifest, '{}');
     await assert.rejects(new LoadedMemories(mib).using(dir, fingerprint, use), { code: 'snapshot_damaged' });
     await assert.rejects(memories.using(join(root, 'none'), fingerprint, use), { code: 'snapshot_damaged' });
+  });
+
+  it('are refused for a state that is none by its size, before it is read', async () => {
+    const dir = await captured('one', Buffer.alloc(4096, 1));
+    for (const bytes of [0, 64 * mib + 1, 3 * 1024 * mib]) {
+      await truncate(memoryFiles(dir).state, bytes);
+      await assert.rejects(memories.load(dir), (error) => {
+        assert.ok(error instanceof BerthError && error.cause instanceof Error);
+        assert.deepEqual([error.code, error.cause.message], ['snapshot_damaged', `a device state of ${bytes} bytes`]);
+        return true;
+      });
+    }
   });
 
   it('stay open for those who use them, whatever is forgotten meanwhile', async () => {

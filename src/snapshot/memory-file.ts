@@ -137,11 +137,12 @@ function isZero(bytes: Buffer, start: number): boolean {
   return bytes.compare(zeros, 0, memoryPageBytes, start, start + memoryPageBytes) === 0;
 }
 
-async function readExactly(file: FileHandle, length: number, position: number): Promise<Buffer> {
+/** Throws `snapshot_damaged` when the file ends before. */
+export async function readExactly(file: FileHandle, length: number, position: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(length);
   for (let done = 0; done < length; ) {
     const { bytesRead } = await file.read(bytes, done, length - done, position + done);
-    if (bytesRead === 0) throw new BerthError('snapshot_damaged', {}, new Error('the memory file ends early'));
+    if (bytesRead === 0) throw new BerthError('snapshot_damaged', {}, new Error('the file ends early'));
     done += bytesRead;
   }
   return bytes;

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
+import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BerthError } from '../common/errors.ts';
 import { exists, linkOnce, writeFileAtomic } from '../common/files.ts';
-import { memoryIndexSchema } from './memory-file.ts';
+import { memoryIndexSchema, readExactly } from './memory-file.ts';
 
 /** Largest device state that is taken for one, bytes. */
 const maxStateBytes = 64 * 1024 * 1024;
@@ -65,9 +65,13 @@ export async function readMemoryManifest(dir: string): Promise<MemoryManifest> {
 /** The device state's checksum. Throws `snapshot_damaged` when there is no such file, or none of its kind. */
 export async function stateChecksum(path: string): Promise<string> {
   try {
-    const state = await readFile(path);
-    if (state.length === 0 || state.length > maxStateBytes) throw new Error(`a device state of ${state.length} bytes`);
-    return createHash('sha256').update(state).digest('hex');
+    await using file = await open(path, 'r');
+    // Before it is read: the process that wrote it may be its guest's.
+    const { size } = await file.stat();
+    if (size === 0 || size > maxStateBytes) throw new Error(`a device state of ${size} bytes`);
+    return createHash('sha256')
+      .update(await readExactly(file, size, 0))
+      .digest('hex');
   } catch (error) {
     throw new BerthError('snapshot_damaged', {}, error);
   }

@@ -178,9 +178,10 @@ export class Creation {
       if (!(error instanceof BerthError) || !troubleOfTemplates.has(error.code)) throw error;
       log.warn({ err: error, template: template.id }, 'a template is of no use; booting instead');
       await this.templates.discard(template);
+      await this.#spares.drop(template.id);
       return null;
     } finally {
-      this.#spares.refill(template, request.egress);
+      if (this.#snapshots.has(template.id)) this.#spares.refill(template, request.egress);
     }
   }
 

@@ -103,12 +103,13 @@ describe('spares', () => {
     });
 
   it('of a template that is of no use go with it, and the VM boots', async () => {
-    await withSpares({ waiting: 1, ready: 0 });
+    await withSpares({ waiting: 3, ready: 0 });
     host.onCall = (name) => {
       if (name === 'restore') throw new BerthError('snapshot_damaged');
     };
     const vm = await vms.create(small);
     assert.equal(vm.startMode, 'boot');
+    await until('the others are gone', () => host.processes.size === 1);
     await vms.close();
     assert.deepEqual([await files(), [...host.processes.keys()]], [[vm.id], [vm.id]]);
   });

@@ -27,6 +27,7 @@ describe('crash matrix of clones', () => {
   let imageId: string;
   let snapshotId: string;
 
+  const templateShape = () => ({ imageId, cpus: 1, memoryMiB: 256 });
   const running = async () => (await site.call('create', { ...size, snapshotId })).id;
   const assertAllWhole = async (count: number) => {
     const vms = await site.call('list');
@@ -82,7 +83,7 @@ describe('crash matrix of clones', () => {
       verify: () => assertAllWhole(3),
     },
     template: {
-      act: () => site.call('warm', { imageId, cpus: 1, memoryMiB: 256 }),
+      act: () => site.call('warm', templateShape()),
       points: [
         ...pointsOf('create', bootPlan),
         // Each needs a boot: what is after one step is before the next.
@@ -142,7 +143,8 @@ describe('crash matrix of clones', () => {
     };
 
     it(`a ${kind} spare`, async () => {
-      // The template that the test before this one left.
+      // It is there when the rows before this one were run.
+      await site.call('warm', templateShape());
       await site.keep();
       await site.clear();
       const asBefore = await inventory(site.home);

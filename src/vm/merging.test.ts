@@ -105,6 +105,24 @@ describe('disk layers', () => {
     await assertMarked(id, 40);
   });
 
+  it('of which merging takes too long for who waits are as they were, and the snapshot is taken', async (test) => {
+    await reopen(options({ layers: { merged, quietMs: 3_600_000 } }));
+    const { id } = await vms.create(small);
+    while ((await layersOf(id)) <= most - 8) await vms.snapshot(id);
+    host.waiting.set('mergeLayers', new Promise(() => {}));
+    const over = new AbortController();
+    const longest = test.mock.method(AbortSignal, 'timeout', () => over.signal);
+    const taking = vms.snapshot(id);
+    await untilMerging();
+    assert.deepEqual(
+      longest.mock.calls.map((call) => call.arguments),
+      [[60_000]],
+    );
+    over.abort();
+    await taking;
+    assert.deepEqual([await layersOf(id), journal()], [most - 6, []]);
+  });
+
   it('that cannot be merged are as they were, and refused when there are too many', async () => {
     host.failing.add('mergeLayers');
     const { id } = await vms.create(small);

@@ -63,20 +63,23 @@ describe('a daemon that runs', () => {
   });
 
   it('lets a VM go on that its user resumes: it serves from that moment, and knows the time', async () => {
+    // Nothing but its user lets it go on.
+    await reopen({ settings: { reconcileIntervalMs: 3_600_000 } });
     host.change(id, 'stalled');
     await becomes('paused', /full/);
-    // Nothing that is looked at from here on tells.
-    const never = Promise.withResolvers<void>();
-    await reopen({ settings: { reconcileIntervalMs: 3_600_000 } });
-    host.waiting.set('observe', never.promise);
+    // What the engine tells then is not heard.
+    const looking = Promise.withResolvers<void>();
+    host.waiting.set('observe', looking.promise);
     host.calls.length = 0;
-    assert.equal((await vms.resume(id)).state, 'running');
-    assert.ok(vms.guest(id));
-    assert.deepEqual(
-      host.calls.filter(({ name }) => name === 'setClock'),
-      [{ name: 'setClock', id }],
-    );
-    never.resolve();
+    try {
+      assert.equal((await vms.resume(id)).state, 'running');
+      assert.ok(vms.guest(id));
+      const told = host.calls.filter(({ name }) => name === 'setClock');
+      assert.deepEqual(told, [{ name: 'setClock', id }]);
+    } finally {
+      // A failed test must not leave the daemon waiting.
+      looking.resolve();
+    }
   });
 
   it('ends the calls to a guest that is held, once its record says so', async () => {

@@ -203,6 +203,12 @@ export interface Engine {
   fingerprint(shape: EngineShape): Promise<string>;
 
   /**
+   * Rate, kHz, of the counter by which guests that boot here tell the time, measured to some parts in ten thousand; null
+   * where it does not matter on which host they go on, or cannot be measured.
+   */
+  counterKhz(): Promise<number | null>;
+
+  /**
    * Takes into the newest layer of a live VM's disk what the layers between it and a lower one hold, while the guest goes on.
    * When the promise resolves, the newest layer's header names the lower one, and nobody reads those between for this VM. When
    * it rejects the disk is made of the same files as before; only if the process ended may it be either. The content is the

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { BerthError } from '../common/errors.ts';
-import { LoadedMemories } from './loaded-memories.ts';
+import { LoadedMemories, type MemoryHost } from './loaded-memories.ts';
 import { MemoryFileWriter } from './memory-file.ts';
 import { memoryFiles, writeMemoryManifest } from './memory-files.ts';
 
-const fingerprint = 'f';
+const host = { fingerprint: 'f', counterKhz: 2_000_000 };
 const mib = 1024 * 1024;
 
 describe('loaded memories', () => {
@@ -26,7 +26,7 @@ describe('loaded memories', () => {
     await rm(root, { recursive: true });
   });
 
-  async function captured(name: string, content: Buffer): Promise<string> {
+  async function captured(name: string, content: Buffer, change: Partial<MemoryHost> = {}): Promise<string> {
     const dir = join(root, name);
     const files = memoryFiles(dir);
     await mkdir(dir);
@@ -34,7 +34,7 @@ describe('loaded memories', () => {
     await using writer = await MemoryFileWriter.create(files.memory, 2);
     await writer.take(0, content);
     const stateSha256 = createHash('sha256').update(`state of ${name}`).digest('hex');
-    await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: await writer.finish(null) });
+    await writeMemoryManifest(dir, { ...host, ...change, stateSha256, memory: await writer.finish(null) });
     return dir;
   }
 
@@ -46,7 +46,7 @@ describe('loaded memories', () => {
 
   it('are of the size of the guest memory, and nobody can change them', async () => {
     const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
-    await memories.using(dir, fingerprint, async ({ memoryFd, stateFd }) => {
+    await memories.using(dir, host, async ({ memoryFd, stateFd }) => {
       assert.equal(read(memoryFd), 'abcd');
       assert.equal(read(stateFd), 'stat');
       assert.equal(fstatSync(memoryFd).size, 2 * mib);
@@ -59,12 +59,35 @@ describe('loaded memories', () => {
   it('are refused under another fingerprint, and when a file is damaged', async () => {
     const dir = await captured('one', Buffer.alloc(4096, 1));
     const use = async () => assert.fail('must not be used');
-    await assert.rejects(memories.using(dir, 'other', use), { code: 'snapshot_mismatch' });
+    await assert.rejects(memories.using(dir, { ...host, fingerprint: 'other' }, use), { code: 'snapshot_mismatch' });
     await writeFile(memoryFiles(dir).state, 'another state');
-    await assert.rejects(memories.using(dir, fingerprint, use), { code: 'snapshot_damaged' });
+    await assert.rejects(memories.using(dir, host, use), { code: 'snapshot_damaged' });
     await writeFile(memoryFiles(dir).manifest, '{}');
-    await assert.rejects(new LoadedMemories(mib).using(dir, fingerprint, use), { code: 'snapshot_damaged' });
-    await assert.rejects(memories.using(join(root, 'none'), fingerprint, use), { code: 'snapshot_damaged' });
+    await assert.rejects(new LoadedMemories(mib).using(dir, host, use), { code: 'snapshot_damaged' });
+    await assert.rejects(memories.using(join(root, 'none'), host, use), { code: 'snapshot_damaged' });
+  });
+
+  it('are refused where clocks would run at another rate, unless none is known', async () => {
+    const known = await captured('one', Buffer.alloc(4096, 1));
+    const unknown = await captured('two', Buffer.alloc(4096, 1), { counterKhz: null });
+    const isUsed = async (dir: string, counterKhz: number | null) => {
+      let used = false;
+      const using = memories.using(dir, { ...host, counterKhz }, async () => {
+        used = true;
+      });
+      await using.catch((error) => assert.equal(error.code, 'snapshot_mismatch'));
+      return used;
+    };
+    for (const [khz, expected] of [
+      [2_000_000, true],
+      [2_003_000, true],
+      [1_997_000, true],
+      [2_005_000, false],
+      [1_995_000, false],
+      [2_900_000, false],
+      [null, true],
+    ] as const)
+      assert.deepEqual([await isUsed(known, khz), await isUsed(unknown, khz)], [expected, true], `${khz}`);
   });
 
   it('are refused for a state that is none by its size, before it is read', async () => {
@@ -81,7 +104,7 @@ describe('loaded memories', () => {
 
   it('stay open for those who use them, whatever is forgotten meanwhile', async () => {
     const dir = await captured('one', Buffer.alloc(4096, 'abcd'));
-    await memories.using(dir, fingerprint, async ({ memoryFd }) => {
+    await memories.using(dir, host, async ({ memoryFd }) => {
       await memories.forget(dir);
       assert.equal(read(memoryFd), 'abcd');
     });
@@ -94,10 +117,10 @@ describe('loaded memories', () => {
     await Promise.all([small.load(one), small.load(one)]);
     // What is loaded is not read again: the file may even be gone.
     await rm(memoryFiles(one).memory);
-    await small.using(one, fingerprint, async () => {});
+    await small.using(one, host, async () => {});
     await small.load(two);
     await assert.rejects(
-      small.using(one, fingerprint, async () => {}),
+      small.using(one, host, async () => {}),
       { code: 'snapshot_damaged' },
     );
     await small.close();
@@ -108,8 +131,8 @@ describe('loaded memories', () => {
     const small = new LoadedMemories(1.5 * mib);
     const [one, two] = [await captured('one', large), await captured('two', large)];
     await small.load(one);
-    const using = small.using(two, fingerprint, async ({ memoryFd }) => read(memoryFd));
-    await small.using(one, fingerprint, async () => {});
+    const using = small.using(two, host, async ({ memoryFd }) => read(memoryFd));
+    await small.using(one, host, async () => {});
     await small.forget(two);
     assert.equal(await using, '\x01\x01\x01\x01');
     await small.close();
@@ -122,6 +145,6 @@ describe('loaded memories', () => {
     await assert.rejects(memories.load(dir), { code: 'snapshot_damaged' });
     await state.write('s', 0);
     await state.close();
-    await memories.using(dir, fingerprint, async ({ memoryFd }) => assert.equal(read(memoryFd), 'abcd'));
+    await memories.using(dir, host, async ({ memoryFd }) => assert.equal(read(memoryFd), 'abcd'));
   });
 });

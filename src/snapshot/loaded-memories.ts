@@ -5,6 +5,15 @@ import { loadMemory } from './memory-file.ts';
 import { type MemoryManifest, memoryFiles, readMemoryManifest, stateChecksum } from './memory-files.ts';
 import { createSealedMemory } from './sealed-memory.ts';
 
+/** What captured memory is tied to: see `Engine.fingerprint` and `Engine.counterKhz`. */
+export interface MemoryHost {
+  readonly fingerprint: string;
+  readonly counterKhz: number | null;
+}
+
+/** Share by which the rates of two counters may differ: more than measuring does, less than two processors'. */
+const counterTolerance = 1 / 500;
+
 interface Loaded {
   readonly manifest: MemoryManifest;
   readonly memory: FileHandle;
@@ -36,13 +45,17 @@ export class LoadedMemories {
 
   /**
    * Calls `use` with a directory's memory and state. Throws `snapshot_damaged` when the files are not whole, and
-   * `snapshot_mismatch` when they were captured under another fingerprint.
+   * `snapshot_mismatch` when they were captured under another fingerprint, or where clocks run at another rate.
    */
-  async using<T>(dir: string, fingerprint: string, use: (memory: EngineMemory) => Promise<T>): Promise<T> {
+  async using<T>(dir: string, host: MemoryHost, use: (memory: EngineMemory) => Promise<T>): Promise<T> {
     return this.#holding(dir, async ({ manifest, memory }) => {
-      if (manifest.fingerprint !== fingerprint)
+      if (manifest.fingerprint !== host.fingerprint)
         throw new BerthError('snapshot_mismatch', {
           reason: 'its memory was saved by another version of the VM engine',
+        });
+      if (!isSameRate(manifest.counterKhz, host.counterKhz))
+        throw new BerthError('snapshot_mismatch', {
+          reason: 'its memory was saved on a host whose processor counts at another rate: its clock would run wrong',
         });
       // Small, and read from the disk for each VM, so it is checked each time.
       const { state } = memoryFiles(dir);
@@ -128,6 +141,10 @@ export class LoadedMemories {
       if (loaded !== null && users === 0) await this.forget(dir);
     }
   }
+}
+
+function isSameRate(one: number | null, other: number | null): boolean {
+  return one === null || other === null || Math.abs(one - other) <= other * counterTolerance;
 }
 
 async function checkState(path: string, { stateSha256 }: MemoryManifest): Promise<void> {

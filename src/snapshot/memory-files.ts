@@ -13,6 +13,8 @@ const manifestSchema = z.object({
   version: z.literal(1),
   /** The engine's fingerprint of what the memory belongs to. */
   fingerprint: z.string(),
+  /** Rate, kHz, of the counter by which the guest was told to tell the time; null, or absent in older ones: not known. */
+  counterKhz: z.number().positive().nullable().default(null),
   /** Lower-case hex SHA-256 of the device state. */
   stateSha256: z.string().regex(/^[0-9a-f]{64}$/),
   memory: memoryIndexSchema,

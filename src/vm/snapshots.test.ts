@@ -169,6 +169,19 @@ describe('snapshots', () => {
     assert.equal((await vms.create({ ...small, snapshotId: snapshot.id })).startMode, 'restore');
   });
 
+  it('of copies go by the clock that the first guest booted with, however little each host differs', async () => {
+    const first = await vms.snapshot((await vms.create(small)).id);
+    host.counterKhz *= 1.0015;
+    const copy = await vms.create({ ...small, snapshotId: first.id });
+    const second = await vms.snapshot(copy.id);
+    host.counterKhz *= 1.0015;
+    for (const { id } of [first, second])
+      await assert.rejects(vms.create({ ...small, snapshotId: id }), { code: 'snapshot_mismatch', message: /clock/ });
+    const booted = await vms.create({ ...small, snapshotId: second.id, restoreMemory: false });
+    const third = await vms.snapshot(booted.id);
+    assert.equal((await vms.create({ ...small, snapshotId: third.id })).startMode, 'restore');
+  });
+
   it('tell their VM the time, which stood still meanwhile', async () => {
     const { id } = await vms.create(small);
     const order = async (task: () => Promise<unknown>) => {

@@ -101,6 +101,9 @@ describe('templates', () => {
     'the engine': () => {
       host.fingerprint = 'another';
     },
+    "the rate of the host's clock": () => {
+      host.counterKhz *= 1.45;
+    },
     "the image's files": () => {
       const { image } = host;
       host.image = image && { ...image, rootfs: image.rootfs && { ...image.rootfs, sha256: 'f'.repeat(64) } };

@@ -136,6 +136,11 @@ export class QemuEngine implements Engine {
     return fingerprint(shape, { acceleration: kind, version, translationMiB: this.#options.translationMiB });
   }
 
+  async counterKhz(): Promise<number | null> {
+    // KVM looks after that by itself.
+    return (await this.#host.acceleration()).kind === 'tcg' ? await this.#host.tscKhz() : null;
+  }
+
   async mergeLayers(id: string, dir: string, merge: EngineMerge): Promise<void> {
     await this.#require(id, dir);
     await mergeLayers(await this.#monitors.ready(dir), merge);

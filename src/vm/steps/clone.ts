@@ -29,9 +29,13 @@ export function shapeOf(deps: VmDependencies, vm: Pick<Vm, 'cpus' | 'memoryMiB'>
 export const spawnStep: Step<OperationContext> = {
   name: 'spawn',
   async run({ deps, live, vm, detail }) {
-    const [spec, fingerprint] = await Promise.all([engineSpec(deps, vm), deps.engine.fingerprint(shapeOf(deps, vm))]);
+    const [spec, fingerprint, counterKhz] = await Promise.all([
+      engineSpec(deps, vm),
+      deps.engine.fingerprint(shapeOf(deps, vm)),
+      deps.engine.counterKhz(),
+    ]);
     const directory = deps.layout.snapshot(String(detail.snapshotId));
-    await deps.memories.using(directory, fingerprint, (memory) => deps.engine.prepare(spec, memory));
+    await deps.memories.using(directory, { fingerprint, counterKhz }, (memory) => deps.engine.prepare(spec, memory));
     await live.adopt(vm.id);
   },
   undo: launchStep.undo!,

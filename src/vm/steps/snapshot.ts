@@ -83,9 +83,12 @@ export const captureStep: Step<OperationContext> = {
     const toldTime = tellTime(vm, live.get(vm.id)?.guest, deps.log);
     await handOut();
     await seal(files.state, vm.uid);
-    const index = await memory.finish(await ownOrigin(deps.layout.dir(vm.id)), detail.passing !== 1);
+    const origin = await ownOrigin(deps.layout.dir(vm.id));
+    const index = await memory.finish(origin, detail.passing !== 1);
     const stateSha256 = await stateChecksum(files.state);
-    await writeMemoryManifest(dir, { fingerprint, stateSha256, memory: index });
+    // A guest goes by what it was told when it booted, wherever it has gone on since then.
+    const counterKhz = origin === null ? await deps.engine.counterKhz() : origin.counterKhz;
+    await writeMemoryManifest(dir, { fingerprint, counterKhz, stateSha256, memory: index });
     await toldTime;
   },
   async undo({ deps, vm }) {
@@ -94,9 +97,12 @@ export const captureStep: Step<OperationContext> = {
 };
 
 /** What the VM's memory is made of where the VM has not changed it: null when it booted. */
-async function ownOrigin(dir: string): Promise<{ readonly path: string; readonly index: MemoryIndex } | null> {
+async function ownOrigin(
+  dir: string,
+): Promise<{ readonly path: string; readonly index: MemoryIndex; readonly counterKhz: number | null } | null> {
   if (!(await hasMemory(dir))) return null;
-  return { path: memoryFiles(dir).memory, index: (await readMemoryManifest(dir)).memory };
+  const { memory: index, counterKhz } = await readMemoryManifest(dir);
+  return { path: memoryFiles(dir).memory, index, counterKhz };
 }
 
 function guestOf({ live, vm }: OperationContext): GuestClient {

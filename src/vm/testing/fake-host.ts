@@ -76,6 +76,8 @@ export class FakeHost {
   readonly memoryOf = new Map<string, string>();
   /** What the engine's captures depend on. */
   fingerprint = 'fake';
+  /** Rate of the counter that guests go by. */
+  counterKhz = 2_000_000;
   /** The one image there is, under whatever name it is asked for; null when it was removed. */
   image: Image | null = image;
   /** Another one after the host went down. */
@@ -181,6 +183,7 @@ export class FakeHost {
     return {
       name: 'fake',
       fingerprint: async (shape) => `${this.fingerprint} ${JSON.stringify(shape)}`,
+      counterKhz: async () => this.counterKhz,
       start: async (spec) => {
         const { id } = spec;
         await this.#call('start', id);

@@ -46,6 +46,9 @@ export function checkNames({ subject, organization = '', altNames }: RequestName
   if (Buffer.byteLength(organization) > MAX_ORGANIZATION_BYTES)
     throw invalid(`organization has more than ${MAX_ORGANIZATION_BYTES} bytes`);
   if (Buffer.byteLength(subject) > MAX_SUBJECT_BYTES) throw invalid(`subject has more than ${MAX_SUBJECT_BYTES} bytes`);
+  // There are readers to which a name ends at a zero byte: it would be another's.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
+  if (/[\0-\x1f\x7f]/.test(subject + organization)) throw invalid('subject or organization has a control character');
   if (altNames.length > MAX_ALT_NAMES) throw invalid(`there are more than ${MAX_ALT_NAMES} alt_names`);
   for (const name of altNames)
     if (isIP(name) === 0 && !/^[\x21-\x7e]{1,253}$/.test(name)) throw invalid('an alt_name is not a host name');

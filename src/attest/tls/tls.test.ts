@@ -188,6 +188,7 @@ test('requests that cannot be a certificate are refused', async () => {
     { notBefore: 10, notAfter: 10 },
     { notAfter: 1e12 },
     { subject: 'x'.repeat(2000) },
+    { subject: 'example.com\0.app' },
     { altNames: ['not a name'] },
     { altNames: ['bücher.example'] },
     { altNames: [''] },
@@ -224,6 +225,8 @@ test('a request must be signed by its own key', async () => {
     code: 'invalid_argument',
     message: /organization/,
   });
+  const controlled = encodeRequest({ ...request, organization: 'a\nb' });
+  assert.throws(() => checkRequest(controlled, signRequest(controlled, key)), { message: /control character/ });
   const changed = Buffer.from(encoded);
   changed[changed.length - 1]! ^= 1;
   const refused = (error: BerthError): boolean => error.code === 'invalid_argument';

@@ -194,6 +194,9 @@ describe('snapshots', () => {
     };
     assert.deepEqual(await order(() => vms.snapshot(id)), ['capture', 'setClock']);
     assert.deepEqual(await order(() => vms.fork(id, 1)), ['capture', 'setClock']);
+    host.failing.add('capture');
+    assert.deepEqual(await order(() => assert.rejects(vms.snapshot(id))), ['capture', 'setClock']);
+    host.failing.clear();
     host.failing.add('setClock');
     await vms.snapshot(id);
     assert.equal(vms.snapshots().length, 2);

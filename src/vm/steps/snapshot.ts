@@ -65,7 +65,7 @@ export const captureStep: Step<OperationContext> = {
     // Here, where nobody waits for it: a guest may take as long as its writes, or its malice, let it.
     await guestOf(context).sync();
     await using memory = await MemoryFileWriter.create(files.memory, vm.memoryMiB);
-    const { pausedMicros, handOut } = await deps.captures.run(() =>
+    const capturing = deps.captures.run(() =>
       whileQuiet(context, () =>
         withLayerAhead(context, (layer) =>
           deps.engine.capture(vm.id, deps.layout.run(vm.id), {
@@ -78,9 +78,9 @@ export const captureStep: Step<OperationContext> = {
         ),
       ),
     );
+    // It stood still, whatever came of it.
+    const { pausedMicros, handOut } = await capturing.finally(() => tellTime(vm, live.get(vm.id)?.guest, deps.log));
     deps.log.info({ vm: vm.id, pausedMicros }, 'memory captured');
-    // Beside the rest, which is between host and disk.
-    const toldTime = tellTime(vm, live.get(vm.id)?.guest, deps.log);
     await handOut();
     await seal(files.state, vm.uid);
     const origin = await ownOrigin(deps.layout.dir(vm.id));
@@ -89,7 +89,6 @@ export const captureStep: Step<OperationContext> = {
     // A guest goes by what it was told when it booted, wherever it has gone on since then.
     const counterKhz = origin === null ? await deps.engine.counterKhz() : origin.counterKhz;
     await writeMemoryManifest(dir, { fingerprint, counterKhz, stateSha256, memory: index });
-    await toldTime;
   },
   async undo({ deps, vm }) {
     await rm(deps.layout.capture(vm.id), { recursive: true, force: true });

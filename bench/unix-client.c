@@ -1,7 +1,7 @@
 /*
  * HTTP over unix sockets with hardly anything done per request, for the inside of a VM, where whatever a client does is
  * measured along. Reads calls from a file, a line each, `<socket> <path> <body>`, and makes them in that order, each socket
- * on one connection and a while after the last, so that nobody's own afterwork is measured as part of another's call. Prints the milliseconds of each, from the first byte sent to the last byte received. Ends with a
+ * on one connection. Prints the milliseconds of each, from the first byte sent to the last byte received. Ends with a
  * message when a reply is not a 200 with a Content-Length.
  */
 #define _GNU_SOURCE
@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Microseconds between calls. */
-enum { PAUSE = 20 * 1000 };
 enum { MAX_SOCKETS = 8, MAX_LINE = 4096, MAX_REPLY = 256 * 1024 };
 
 static struct { char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; int fd; } connections[MAX_SOCKETS];
@@ -73,7 +71,6 @@ int main(int argc, char **argv) {
         if (write(fd, request, length) != length) err(1, "%s", path);
         receive(fd, target);
         printf("%.3f\n", now_ms() - before);
-        usleep(PAUSE);
     }
     return 0;
 }

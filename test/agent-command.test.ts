@@ -60,6 +60,8 @@ describe('berth agent dev and berth verify', () => {
       other,
       '--report-data',
       '99',
+      '--rtmr1',
+      '00'.repeat(48),
       '--json',
     );
     assert.equal(wrong.code, 1);
@@ -67,7 +69,7 @@ describe('berth agent dev and berth verify', () => {
     assert.equal(report.is_valid, false);
     assert.deepEqual(
       report.checks.filter(({ ok }) => !ok).map(({ name }) => name),
-      ['report-data', 'compose-hash'],
+      ['report-data', 'compose-hash', 'measurements'],
     );
     const untrusted = await verify(file);
     assert.equal(untrusted.code, 1);

@@ -72,6 +72,10 @@ program
   .option('--mr-config <file>', 'the document, canonical JSON, that MRCONFIGID of version 3 must be of')
   .option('--os-image-hash <hex>', 'the image it must have booted')
   .option('--key-provider <name>', 'where its keys must come from')
+  .option('--mrtd <hex>', 'what its first measurement must be')
+  .option('--rtmr0 <hex>', 'what its registers of the boot must be')
+  .option('--rtmr1 <hex>')
+  .option('--rtmr2 <hex>')
   .option('--json', 'print the report as JSON')
   .option('--listen <address>', 'serve POST /verify at host:port instead')
   .action(async (file: string | undefined, flags: VerifyFlags) => (await import('./verify.ts')).verify(file, flags));

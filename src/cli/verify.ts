@@ -21,6 +21,10 @@ export interface VerifyFlags {
   readonly appCompose?: string;
   readonly osImageHash?: string;
   readonly keyProvider?: string;
+  readonly mrtd?: string;
+  readonly rtmr0?: string;
+  readonly rtmr1?: string;
+  readonly rtmr2?: string;
   readonly mrConfig?: string;
   readonly json?: boolean;
   readonly listen?: string;
@@ -50,6 +54,10 @@ async function expectations(flags: VerifyFlags): Promise<Record<string, string>>
     compose_hash: flags.composeHash,
     os_image_hash: flags.osImageHash,
     key_provider: flags.keyProvider,
+    mrtd: flags.mrtd,
+    rtmr0: flags.rtmr0,
+    rtmr1: flags.rtmr1,
+    rtmr2: flags.rtmr2,
     app_compose: flags.appCompose === undefined ? undefined : await readFile(flags.appCompose, 'utf8'),
     mr_config: flags.mrConfig === undefined ? undefined : await readFile(flags.mrConfig, 'utf8'),
   };

@@ -15,8 +15,6 @@ const starts = 7;
 const rounds = 100;
 /** Calls of each kind before any counts: code is compiled. */
 const warmUp = 30;
-/** Calls of one kind in a row: a call meets what the last reply leaves its process to do, and of its own kind for the most. */
-const inARow = 10;
 const seconds = 4;
 /** Keys that are asked for once only, so that none of them is remembered. */
 const paths = 5000;
@@ -92,7 +90,7 @@ interface CallTimes {
 }
 
 /**
- * Milliseconds of calls in turns of ten, each on a connection that stays, as a client in the VM sees them at the socket. The client
+ * Milliseconds of calls in turns, each on a connection that stays, as a client in the VM sees them at the socket. The client
  * is in C: it has the same one emulated processor, and one in JavaScript would be measured along.
  */
 async function timeCalls(vm: AgentVm): Promise<CallTimes> {
@@ -107,9 +105,7 @@ async function timeCalls(vm: AgentVm): Promise<CallTimes> {
     GetTlsKey: () => `${agent} /GetTlsKey {"subject":"a","alt_names":["localhost"],"usage_ra_tls":true}`,
   };
   const kinds = Object.keys(calls) as (keyof CallTimes)[];
-  const order = Array.from({ length: (warmUp + rounds) / inARow }, (_, turn) =>
-    kinds.flatMap((kind) => Array.from({ length: inARow }, (_, n) => ({ kind, n: turn * inARow + n }))),
-  ).flat();
+  const order = Array.from({ length: warmUp + rounds }, (_, n) => kinds.map((kind) => ({ kind, n }))).flat();
   const lines = order.map(({ kind, n }) => `${calls[kind](n)}\n`);
   await vm.upload('/bench', { 'unix-client': await compileClient(), calls: lines.join('') });
   const printed = await vm.run('chmod 755 /bench/unix-client && /bench/unix-client /bench/calls', 300_000);

@@ -1,8 +1,9 @@
 /*
  * HTTP over unix sockets with hardly anything done per request, for the inside of a VM, where whatever a client does is
  * measured along. Reads calls from a file, a line each, `<socket> <path> <body>`, and makes them in that order, each socket
- * on one connection. Prints the milliseconds of each, from the first byte sent to the last byte received. Ends with a
- * message when a reply is not a 200 with a Content-Length.
+ * on one connection, and each call a moment after the reply before: what processes still do after a reply is no part of the
+ * next call's time. Prints the milliseconds of each, from the first byte sent to the last byte received. Ends with a message
+ * when a reply is not a 200 with a Content-Length.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -14,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Microseconds between calls. */
+enum { PAUSE = 20 * 1000 };
 enum { MAX_SOCKETS = 8, MAX_LINE = 4096, MAX_REPLY = 256 * 1024 };
 
 static struct { char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; int fd; } connections[MAX_SOCKETS];
@@ -71,6 +74,7 @@ int main(int argc, char **argv) {
         if (write(fd, request, length) != length) err(1, "%s", path);
         receive(fd, target);
         printf("%.3f\n", now_ms() - before);
+        usleep(PAUSE);
     }
     return 0;
 }

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { connect, type Socket } from 'node:net';
 
 export interface RawReply {
   /** Status line and headers. */
@@ -20,11 +19,11 @@ export interface RawCall {
  * Content-Length.
  */
 export class RawHttp {
-  readonly #stream: Duplex;
+  readonly #stream: Socket;
   #received = Buffer.alloc(0);
   #settle: { status: number; resolve: (reply: RawReply) => void; reject: (error: Error) => void } | null = null;
 
-  constructor(stream: Duplex) {
+  private constructor(stream: Socket) {
     this.#stream = stream;
     stream.on('data', (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
@@ -39,11 +38,6 @@ export class RawHttp {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true });
     await once(socket, 'connect');
     return new RawHttp(socket);
-  }
-
-  /** @returns the body of a reply with status 200 */
-  post(path: string, body: string): Promise<string> {
-    return this.call('POST', path, { body });
   }
 
   /** @returns the body of a reply that has the status */

@@ -20,7 +20,7 @@ export function keccak256(...parts: (Uint8Array | string)[]): Buffer {
 }
 
 function hash(algorithm: string, parts: readonly (Uint8Array | string)[]): Buffer {
-  // A third of the time where a processor is emulated.
+  // Takes less, which is felt where a processor is emulated.
   if (parts.length === 1) return hashOnce(algorithm, parts[0]!, 'buffer');
   const state = createHash(algorithm);
   for (const part of parts) state.update(part);

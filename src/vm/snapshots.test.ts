@@ -8,7 +8,7 @@ import { VmLayout } from './layout.ts';
 import type { Vms } from './service.ts';
 import { daemonPerTest } from './testing/fake-daemon.ts';
 import { ampleQuotas, small, smallShape } from './testing/fake-fixtures.ts';
-import type { FakeHost } from './testing/fake-host.ts';
+import type { FakeCall, FakeHost } from './testing/fake-host.ts';
 
 const bytesPerMiB = 1024 * 1024;
 
@@ -19,6 +19,14 @@ describe('snapshots', () => {
   const reopen = daemonPerTest((daemon) => ({ host, vms } = daemon));
 
   const files = () => readdir(join(host.home, 'snapshots'));
+
+  /** Names of the calls of some kinds that a task makes, in order: those for one VM when it is named. */
+  async function callsDuring(task: () => Promise<unknown>, kinds: readonly FakeCall[], id?: string): Promise<string[]> {
+    const before = host.calls.length;
+    await task();
+    const calls = host.calls.slice(before).filter((call) => id === undefined || call.id === id);
+    return calls.map(({ name }) => name).filter((name) => kinds.includes(name));
+  }
 
   it('stay while a VM is being made from them, and go afterwards', async () => {
     const { id } = await vms.snapshot((await vms.create(small)).id);
@@ -36,13 +44,7 @@ describe('snapshots', () => {
 
   it('of clients hold the writes of the guest meanwhile; what copies are made of does not', async () => {
     const { id } = await vms.create(small);
-    const during = async (task: () => Promise<unknown>) => {
-      const before = host.calls.length;
-      await task();
-      return host.calls
-        .slice(before)
-        .flatMap(({ name }) => (['freeze', 'capture', 'thaw'].includes(name) ? [name] : []));
-    };
+    const during = (task: () => Promise<unknown>) => callsDuring(task, ['freeze', 'capture', 'thaw']);
     assert.deepEqual(await during(() => vms.snapshot(id)), ['freeze', 'capture', 'thaw']);
     assert.deepEqual(await during(() => vms.fork(id, 1)), ['capture']);
     assert.deepEqual(await during(() => vms.warm(smallShape)), ['capture']);
@@ -184,14 +186,7 @@ describe('snapshots', () => {
 
   it('tell their VM the time, which stood still meanwhile', async () => {
     const { id } = await vms.create(small);
-    const order = async (task: () => Promise<unknown>) => {
-      const before = host.calls.length;
-      await task();
-      return host.calls
-        .slice(before)
-        .filter((call) => call.id === id)
-        .flatMap(({ name }) => (name === 'capture' || name === 'setClock' ? [name] : []));
-    };
+    const order = (task: () => Promise<unknown>) => callsDuring(task, ['capture', 'setClock'], id);
     assert.deepEqual(await order(() => vms.snapshot(id)), ['capture', 'setClock']);
     assert.deepEqual(await order(() => vms.fork(id, 1)), ['capture', 'setClock']);
     host.failing.add('capture');
